@@ -1,0 +1,51 @@
+"""What an analysis is: a configuration, a function, a result, a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Analysis", "Config", "imported"]
+
+
+class Config(BaseModel):
+    """Base of the settings of an analysis: immutable, and unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """One entry of the registry.
+
+    Attributes:
+        name: The stage's name: in ``--only``, in recipes, as a command.
+        about: One line for ``--help``.
+        group: HDF5 group that holds the result, and prefix of its metric paths.
+        config: Its settings, a :class:`Config`.
+        result: Its result, a frozen dataclass declared with :mod:`lla.analyses.fields`.
+        run: Dotted path ``module:function`` of ``run(problem, config, workspace) -> result``;
+            a path and not the function, because it imports torch.
+        figures: Dotted path of a function from a result and a caption to named figures, or "".
+        summary: Metrics that a summary shows first, in order, without the group's name.
+    """
+
+    name: str
+    about: str
+    group: str
+    config: type[Config]
+    result: type[Any]
+    run: str
+    figures: str = ""
+    summary: tuple[str, ...] = ()
+
+
+def imported(dotted: str) -> Callable[..., Any]:
+    """The object behind ``package.module:name``."""
+    module, _, name = dotted.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), name)
+    return found

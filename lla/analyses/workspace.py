@@ -1,0 +1,64 @@
+"""What the analyses of one run share: each shared product is computed once, when first asked for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from lla.analyses.analysis import Config
+from lla.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from lla.problem import Problem
+
+__all__ = ["Shared", "Workspace"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared(Generic[T]):
+    """A product that several analyses need, and the function that computes it."""
+
+    name: str
+    compute: Callable[[Problem, Workspace], T]
+
+
+@dataclass
+class Workspace:
+    """The settings of a run and the products its analyses share.
+
+    Attributes:
+        configs: The configuration of every analysis, by name.
+        seed: Seed of every random draw.
+        confidence: Probability with which intervals hold, in (0, 1).
+        tolerance: Relative half-width that stochastic estimates aim for.
+        memory: Bytes that large intermediate arrays may take in all.
+        progress: Told how far the run is.
+        counts: Work done so far, by kind: matvecs, gradients, points, images.
+        plan: How the work was carried out, for the report.
+    """
+
+    configs: Mapping[str, Config]
+    seed: int = 0
+    confidence: float = 0.95
+    tolerance: float = 0.02
+    memory: int = 4 << 30
+    progress: Progress = field(default_factory=Silent)
+    counts: Counter[str] = field(default_factory=Counter)
+    plan: dict[str, Any] = field(default_factory=dict)
+    _shared: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, shared: Shared[T], problem: Problem) -> T:
+        """The shared product, computed on first use."""
+        if shared.name not in self._shared:
+            self._shared[shared.name] = shared.compute(problem, self)
+        return cast(T, self._shared[shared.name])
+
+    def config(self, name: str, type: type[C]) -> C:
+        """The configuration of the analysis ``name``; its defaults if the run has none."""
+        found = self.configs.get(name)
+        return found if isinstance(found, type) else type()

@@ -1,0 +1,101 @@
+"""Every error a user can meet, each with its exit code.
+
+An error says what is wrong and why (``reason``, one line) and what to do next (``remedy``). The
+command line prints both and exits with ``exit_code``; nothing else is printed unless ``--debug``
+asks for the traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "AnalysisFailedError",
+    "CheckpointError",
+    "ConfigurationError",
+    "DataError",
+    "InterruptedRunError",
+    "LlaError",
+    "NothingToDoError",
+    "ProblemError",
+    "ReportError",
+    "UnsafeCheckpointError",
+    "nearest",
+]
+
+
+class LlaError(Exception):
+    """Base of all errors that ``lla`` raises on purpose.
+
+    Args:
+        reason: One line: what is wrong, and why.
+        remedy: The next thing to do, as a command or a setting.
+    """
+
+    exit_code = 70
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+class ConfigurationError(LlaError):
+    """A flag, an environment variable, a recipe or a policy is invalid."""
+
+    exit_code = 2
+
+
+class ProblemError(LlaError):
+    """Model, checkpoint, data and loss do not fit together."""
+
+    exit_code = 2
+
+
+class NothingToDoError(LlaError):
+    """Nothing is left to run after all selections."""
+
+    exit_code = 3
+
+
+class CheckpointError(LlaError):
+    """The checkpoint cannot be read, or its weights cannot be used."""
+
+    exit_code = 5
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """Reading the checkpoint would run code."""
+
+
+class DataError(LlaError):
+    """The data cannot be read."""
+
+    exit_code = 5
+
+
+class ReportError(LlaError):
+    """A report cannot be read or written."""
+
+    exit_code = 5
+
+
+class AnalysisFailedError(LlaError):
+    """An analysis broke on an error of its own; the others are in the report."""
+
+    exit_code = 70
+
+
+class InterruptedRunError(LlaError):
+    """The run was stopped from outside: 130 for Ctrl-C, 143 for SIGTERM."""
+
+    def __init__(self, reason: str, remedy: str = "", exit_code: int = 130) -> None:
+        super().__init__(reason, remedy)
+        self.exit_code = exit_code
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which known name a misspelt one may have meant: ``" (did you mean 'lr'?)"`` or ``""``."""
+    found = get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{found[0]}'?)" if found else ""

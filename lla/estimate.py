@@ -1,0 +1,165 @@
+"""A number with its interval and how it was obtained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
+
+__all__ = [
+    "Estimate",
+    "Label",
+    "Outcome",
+    "Verdict",
+    "mean_of",
+    "ratio_of_means",
+    "student_quantile",
+]
+
+Outcome = Literal["violated", "at_edge", "consistent", "inconclusive", "not_applicable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A scalar, the interval that holds it, and how both were obtained.
+
+    ``low`` and ``high`` bound the value *for the data analysed* at ``confidence``; a confidence of
+    1 means that the interval is certified or the value exact. ``stderr`` is the standard error of
+    a stochastic estimate. ``sampling_stderr`` is the error from having analysed a sample of a
+    larger set. A value that does not exist is NaN, and ``why`` says why.
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float = 1.0
+    stderr: float | None = None
+    sampling_stderr: float | None = None
+    converged: bool = True
+    method: str = ""
+    units: str = ""
+    why: str = ""
+
+    @classmethod
+    def exact(cls, value: float, *, method: str, units: str = "") -> Estimate:
+        """A value without uncertainty other than rounding."""
+        return cls(value, value, value, method=method, units=units)
+
+    @classmethod
+    def missing(cls, why: str, *, units: str = "") -> Estimate:
+        """The place of a value that does not apply here, with the reason."""
+        nan = math.nan
+        return cls(nan, nan, nan, converged=False, units=units, why=why)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.value)
+
+    def map(self, function: Callable[[float], float], *, method: str, units: str = "") -> Estimate:
+        """The estimate of ``function(value)`` for a function monotone over the interval."""
+        if not self.exists:
+            return replace(self, units=units)
+        ends = sorted((function(self.low), function(self.high)))
+        return Estimate(
+            function(self.value),
+            ends[0],
+            ends[1],
+            self.confidence,
+            converged=self.converged,
+            method=method,
+            units=units,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A result in words, and what it rests on."""
+
+    value: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a condition says of a checkpoint, and the reason in one sentence."""
+
+    id: str
+    verdict: Outcome
+    why: str
+
+    def __post_init__(self) -> None:
+        if self.verdict not in get_args(Outcome):
+            raise ValueError(f"'{self.verdict}' is not one of {get_args(Outcome)}")
+
+
+def student_quantile(confidence: float, degrees: int) -> float:
+    """Two-sided Student quantile: P(|t| ≤ q) = confidence, with ``degrees`` of freedom."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, 0.5 + confidence / 2))
+
+
+def mean_of(
+    samples: ArrayLike,
+    confidence: float,
+    *,
+    pilot: int | None = None,
+    method: str,
+    units: str = "",
+) -> Estimate:
+    """The mean of independent samples with its Student interval.
+
+    Args:
+        samples: One value per probe, shape (n,).
+        confidence: Probability that the interval covers the mean, in (0, 1).
+        pilot: If the number of samples was decided from the first ``pilot`` of them, their
+            variance and degrees of freedom are used: the interval then keeps its level
+            (Stein 1945), which stopping as soon as an interval is narrow does not.
+        method: How the samples were obtained.
+        units: Units of the value.
+    """
+    import numpy as np
+
+    values = np.asarray(samples, dtype=np.float64)
+    if values.size < 2:
+        raise ValueError("an interval needs at least two samples")
+    base = values[:pilot] if pilot else values
+    mean = float(values.mean())
+    stderr = float(base.std(ddof=1)) / math.sqrt(values.size)
+    half = student_quantile(confidence, base.size - 1) * stderr
+    return Estimate(
+        mean, mean - half, mean + half, confidence, stderr=stderr, method=method, units=units
+    )
+
+
+def ratio_of_means(
+    numerator: ArrayLike, denominator: ArrayLike, confidence: float, *, method: str
+) -> Estimate:
+    """The ratio of two means over the same probes, with its delta-method interval.
+
+    The ratio of the means, not the mean of the ratios: the latter is biased for any finite number
+    of probes. Returns a missing estimate where the denominator's mean is not positive.
+
+    Args:
+        numerator: One value per probe, shape (n,).
+        denominator: One value per probe, shape (n,).
+        confidence: Probability that the interval covers the ratio, in (0, 1).
+        method: How the samples were obtained.
+    """
+    import numpy as np
+
+    over = np.asarray(numerator, dtype=np.float64)
+    under = np.asarray(denominator, dtype=np.float64)
+    if under.mean() <= 0:
+        return Estimate.missing("the denominator's mean is not positive")
+    ratio = float(over.mean() / under.mean())
+    influence: np.ndarray = (over - ratio * under) / under.mean()
+    stderr = float(influence.std(ddof=1)) / math.sqrt(over.size)
+    half = student_quantile(confidence, over.size - 1) * stderr
+    return Estimate(ratio, ratio - half, ratio + half, confidence, stderr=stderr, method=method)

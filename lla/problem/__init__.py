@@ -1,0 +1,38 @@
+"""A checkpoint and a recipe become a problem: module, parameters, data, loss as sum and count."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lla.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from lla.problem.build import build, from_objects
+    from lla.problem.parameters import ParameterSpace
+    from lla.problem.problem import Batch, Dataset, Evaluation, Problem
+    from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+
+__all__ = [
+    "Batch",
+    "DataSpec",
+    "Dataset",
+    "Evaluation",
+    "LossSpec",
+    "ModelSpec",
+    "ParameterSpace",
+    "Problem",
+    "Training",
+    "build",
+    "from_objects",
+]
+
+# The specifications are needed where torch is not: everything else loads on first use.
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "lla.problem.build": ("build", "from_objects"),
+        "lla.problem.parameters": ("ParameterSpace",),
+        "lla.problem.problem": ("Batch", "Dataset", "Evaluation", "Problem"),
+        "lla.problem.recipe": ("DataSpec", "LossSpec", "ModelSpec", "Training"),
+    },
+)

@@ -1,0 +1,81 @@
+"""The analysed parameters as one flat vector, and the way back to named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from lla.errors import ConfigurationError
+
+__all__ = ["ParameterSpace"]
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """Names and shapes of the parameters that form the flat vector θ, in its order.
+
+    Tied parameters appear once, frozen ones (``requires_grad=False``) not at all.
+
+    Attributes:
+        names: Parameter names as in ``module.named_parameters()``.
+        shapes: Their shapes.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[torch.Size, ...]
+
+    @classmethod
+    def of(cls, module: nn.Module, globs: Sequence[str] = ()) -> ParameterSpace:
+        """The trainable parameters of a module, or those whose names match one of the globs.
+
+        Raises:
+            ConfigurationError: No trainable parameter is left.
+        """
+        chosen = [
+            (name, parameter.shape)
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+            and (not globs or any(fnmatchcase(name, glob) for glob in globs))
+        ]
+        if not chosen:
+            names = [name for name, _ in module.named_parameters()]
+            what = f"match {', '.join(globs)}" if globs else "are trainable"
+            raise ConfigurationError(
+                f"none of the model's {len(names)} parameters {what}",
+                f"name some of: {', '.join(names[:8])}",
+            )
+        return cls(tuple(name for name, _ in chosen), tuple(shape for _, shape in chosen))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of elements of each parameter."""
+        return tuple(shape.numel() for shape in self.shapes)
+
+    @property
+    def size(self) -> int:
+        """P, the length of the flat vector."""
+        return sum(self.sizes)
+
+    def flat(self, module: nn.Module) -> torch.Tensor:
+        """The module's current parameters as a new vector, shape (P,)."""
+        named = dict(module.named_parameters())
+        return torch.cat([named[name].detach().reshape(-1) for name in self.names])
+
+    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Views of a flat vector of shape (P,) under the parameters' names."""
+        parts = theta.split(self.sizes)
+        return {
+            name: part.view(shape)
+            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+        }
+
+    def slices(self) -> Iterator[tuple[str, slice]]:
+        """Each parameter's name with its place in the flat vector."""
+        start = 0
+        for name, size in zip(self.names, self.sizes, strict=True):
+            yield name, slice(start, start + size)
+            start += size

@@ -1,0 +1,169 @@
+"""The problem that every analysis works on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lla.problem.parameters import ParameterSpace
+from lla.problem.recipe import Training
+
+__all__ = ["Batch", "Dataset", "Evaluation", "LossFunction", "Objective", "Problem", "Terms"]
+
+
+class Batch(NamedTuple):
+    """Some samples: inputs of shape (n, …) and targets of shape (n, …)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+
+class Terms(NamedTuple):
+    """What a batch adds to the loss: sums to be added up, then divided once.
+
+    Attributes:
+        total: Sum of the losses, a scalar tensor.
+        count: What the sum is divided by in the end: samples, tokens or elements.
+        correct: Number of right predictions and the number of predictions, or None.
+    """
+
+    total: torch.Tensor
+    count: torch.Tensor
+    correct: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+LossFunction = Callable[[nn.Module, Batch], Terms]
+
+
+class Evaluation(NamedTuple):
+    """Loss and accuracy over all data at one parameter vector; accuracy is NaN without classes."""
+
+    loss: float
+    accuracy: float
+    count: float
+
+
+class Objective(nn.Module):
+    """A network and its loss as one module, so that parameters can be replaced for one call."""
+
+    def __init__(self, module: nn.Module, loss: LossFunction) -> None:
+        super().__init__()
+        self.module = module
+        self.loss = loss
+
+    def forward(self, batch: Batch) -> Terms:
+        """The loss terms of a batch."""
+        return self.loss(self.module, batch)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The analysed samples, on the device, and where they come from.
+
+    Attributes:
+        inputs: Shape (n, …).
+        targets: Shape (n, …).
+        chunk: Samples per chunk of an evaluation.
+        source: What the recipe names.
+        split: Which split, or "".
+        available: Samples in that split before ``limit``.
+        sha256: Digest of the analysed samples.
+        indices: Positions of the samples within the split.
+    """
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    chunk: int
+    source: str = ""
+    split: str = ""
+    available: int = 0
+    sha256: str = ""
+    indices: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.inputs.shape[0])
+
+    def select(self, indices: torch.Tensor) -> Batch:
+        """The samples at these positions, shape (k,) int64, as one batch."""
+        where = indices.to(self.inputs.device)
+        return Batch(self.inputs[where], self.targets[where])
+
+    def chunks(self) -> Iterator[Batch]:
+        """All samples in order, cut into chunks."""
+        for start in range(0, len(self), self.chunk):
+            part = slice(start, start + self.chunk)
+            yield Batch(self.inputs[part], self.targets[part])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network at a checkpoint, its data and its loss: L(θ) = Σ sums / Σ counts.
+
+    Attributes:
+        objective: Network and loss; in evaluation mode, never changed by an analysis.
+        space: Which parameters θ holds, and in which order.
+        theta: The checkpoint's parameters, shape (P,).
+        data: The analysed samples.
+        training: How the network was trained.
+        loss_name: What the recipe calls the loss.
+        loss_args: Its options.
+    """
+
+    objective: Objective
+    space: ParameterSpace
+    theta: torch.Tensor
+    data: Dataset
+    training: Training = field(default_factory=Training)
+    loss_name: str = ""
+    loss_args: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def module(self) -> nn.Module:
+        """The network."""
+        return self.objective.module
+
+    @property
+    def device(self) -> torch.device:
+        """Where parameters and data are."""
+        return self.theta.device
+
+    def terms(self, theta: torch.Tensor, batch: Batch) -> Terms:
+        """Loss terms of one batch at the parameters ``theta``, shape (P,); differentiable."""
+        named = {f"module.{name}": part for name, part in self.space.named(theta).items()}
+        terms: Terms = functional_call(self.objective, named, (batch,))
+        return terms
+
+    @torch.inference_mode()
+    def evaluate(self, theta: torch.Tensor) -> Evaluation:
+        """Loss and accuracy over all data at ``theta``, summed in float64 on the device."""
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        has_accuracy = True
+        for batch in self.data.chunks():
+            terms = self.terms(theta, batch)
+            correct, predictions = terms.correct or (terms.count, terms.count)
+            has_accuracy &= terms.correct is not None
+            parts = (terms.total, terms.count, correct, predictions)
+            sums += torch.stack([part.to(torch.float64) for part in parts])
+        total, count, correct_sum, prediction_sum = sums.tolist()
+        accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
+        return Evaluation(total / count, accuracy, count)
+
+    @contextmanager
+    def second_order(self) -> Iterator[None]:
+        """Choose kernels that can be differentiated twice.
+
+        The fused attention kernels have no second derivative, nor do cuDNN's recurrent ones.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
+                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            yield
