@@ -25,6 +25,12 @@ class Batch(NamedTuple):
     inputs: torch.Tensor
     targets: torch.Tensor
 
+    def chunks(self, size: int) -> Iterator[Batch]:
+        """The same samples in order, ``size`` at a time."""
+        for start in range(0, len(self.inputs), size):
+            part = slice(start, start + size)
+            yield Batch(self.inputs[part], self.targets[part])
+
 
 class Terms(NamedTuple):
     """What a batch adds to the loss: sums to be added up, then divided once.
@@ -98,9 +104,7 @@ class Dataset:
 
     def chunks(self) -> Iterator[Batch]:
         """All samples in order, cut into chunks."""
-        for start in range(0, len(self), self.chunk):
-            part = slice(start, start + self.chunk)
-            yield Batch(self.inputs[part], self.targets[part])
+        return Batch(self.inputs, self.targets).chunks(self.chunk)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,136 @@
+"""Evaluate the loss over a plane and check the result against the curvature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Surface, parse_range
+from lla.analyses.landscape.checks import curvature_along, quadratic_radius
+from lla.analyses.shared import BASE_EVALUATION, EIGENPAIRS, GRADIENT
+from lla.analyses.workspace import Workspace
+from lla.errors import ProblemError
+from lla.estimate import Estimate
+from lla.krylov import Eigenpairs
+from lla.problem import Evaluation, Problem
+
+__all__ = ["evaluate_plane", "run"]
+
+_EVALUATED, _NOT_FINITE = 1, 2
+
+
+def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> LandscapeResult:
+    """The loss over the plane of the two extreme Hessian eigenvectors."""
+    base = workspace.get(BASE_EVALUATION, problem)
+    pairs = workspace.get(EIGENPAIRS, problem)
+    if len(pairs.values) < 2:
+        raise ProblemError(
+            "a plane needs two directions, and there is only one parameter",
+            "leave the landscape out: --skip landscape",
+        )
+    directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
+    values = pairs.values[[0, -1]]
+    reaches = [_reach(float(value), config.rise, problem) for value in values]
+    alpha = _positions(config.x, reaches[0], config.points)
+    beta = _positions(config.y, reaches[1], config.points)
+
+    def at(a: float, b: float) -> Evaluation:
+        workspace.counts["points"] += 1
+        return problem.evaluate(displaced(problem.theta, directions, a, b))
+
+    def told(done: int, total: int) -> None:
+        workspace.progress.update(done, total, "points")
+
+    loss, accuracy = evaluate_plane(at, alpha, beta, told)
+    slopes = (directions @ workspace.get(GRADIENT, problem)).tolist()
+    quadratic = _quadratic(base.loss, slopes, values, alpha, beta)
+    broken = config.residual * config.rise
+    eps = torch.finfo(problem.theta.dtype).eps
+    curvatures = (
+        curvature_along(lambda a: at(a, 0.0).loss, base.loss, reaches[0], eps),
+        curvature_along(lambda b: at(0.0, b).loss, base.loss, reaches[1], eps),
+    )
+    center = at(0.0, 0.0).loss
+    return LandscapeResult(
+        center_error=Estimate.exact(
+            abs(center - base.loss), method="one evaluation at α = β = 0", units="loss"
+        ),
+        curvature_alpha=curvatures[0],
+        curvature_beta=curvatures[1],
+        cosine=Estimate.exact(float(directions[0] @ directions[1]), method="d₁ᵀd₂"),
+        quadratic_radius=quadratic_radius(alpha, beta, loss - quadratic, broken),
+        non_finite=Estimate.exact(float((~np.isfinite(loss)).sum()), method="count of points"),
+        surface=Surface(
+            alpha=alpha,
+            beta=beta,
+            loss=loss,
+            accuracy=accuracy,
+            quadratic=quadratic,
+            status=np.where(np.isfinite(loss), _EVALUATED, _NOT_FINITE).astype(np.uint8),
+        ),
+        axes=_axes(pairs, directions),
+    )
+
+
+def displaced(theta: torch.Tensor, directions: torch.Tensor, a: float, b: float) -> torch.Tensor:
+    """θ₀ + a·d₁ + b·d₂ in θ's dtype: set from the origin each time, so nothing drifts.
+
+    Args:
+        theta: Shape (P,).
+        directions: Float64, shape (2, P).
+        a: Distance along d₁.
+        b: Distance along d₂.
+    """
+    steps = torch.tensor([a, b], dtype=torch.float64, device=theta.device)
+    return (theta.double() + steps @ directions).to(theta.dtype)
+
+
+def evaluate_plane(
+    at: Callable[[float, float], Evaluation],
+    alpha: np.ndarray,
+    beta: np.ndarray,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Loss and accuracy at every grid point, both of shape (len(alpha), len(beta))."""
+    loss = np.empty((len(alpha), len(beta)))
+    accuracy = np.empty_like(loss)
+    for row, a in enumerate(alpha):
+        for column, b in enumerate(beta):
+            found = at(float(a), float(b))
+            loss[row, column], accuracy[row, column] = found.loss, found.accuracy
+        told((row + 1) * len(beta), loss.size)
+    return loss, accuracy
+
+
+def _reach(eigenvalue: float, rise: float, problem: Problem) -> float:
+    """Distance at which ½|λ|t² reaches the rise, but no farther than the parameters are long."""
+    longest = float(problem.theta.double().norm()) or 1.0
+    return min(math.sqrt(2 * rise / abs(eigenvalue)), longest) if eigenvalue else longest
+
+
+def _positions(text: str, reach: float, points: int) -> np.ndarray:
+    if text:
+        return np.linspace(*parse_range(text))
+    return np.linspace(-reach, reach, points)
+
+
+def _quadratic(
+    base: float, slopes: list[float], values: np.ndarray, alpha: np.ndarray, beta: np.ndarray
+) -> np.ndarray:
+    """L₀ + gᵀd + ½(λ₁α² + λ₂β²) over the grid; d₁ and d₂ are eigenvectors, so no mixed term."""
+    along = slopes[0] * alpha + values[0] * alpha**2 / 2
+    across = slopes[1] * beta + values[1] * beta**2 / 2
+    plane: np.ndarray = base + along[:, None] + across[None, :]
+    return plane
+
+
+def _axes(pairs: Eigenpairs, directions: torch.Tensor) -> Axes:
+    return Axes(
+        names=("eigenvector of λ_max", "eigenvector of λ_min"),
+        eigenvalues=pairs.values[[0, -1]],
+        residuals=pairs.residuals[[0, -1]],
+        norms=directions.norm(dim=1).cpu().numpy(),
+    )

@@ -1,0 +1,172 @@
+"""The products that several analyses need, each computed once in a run."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lla.analyses.spectrum import SpectrumConfig
+from lla.analyses.workspace import Shared, Workspace
+from lla.curvature import Hessian, gradient
+from lla.estimate import Estimate, mean_of, student_quantile
+from lla.krylov import Eigenpairs, Probes, TraceSample, draw_probes, extreme_eigenpairs
+from lla.problem import Evaluation, Problem
+from lla.seeding import gaussian, rademacher
+
+__all__ = [
+    "BASE_EVALUATION",
+    "EIGENPAIRS",
+    "FROBENIUS",
+    "GRADIENT",
+    "HESSIAN",
+    "LAMBDA_MAX",
+    "LAMBDA_MIN",
+    "PROBES",
+    "TRACE",
+]
+
+_BYTES = 8
+
+
+def _base_evaluation(problem: Problem, workspace: Workspace) -> Evaluation:
+    return problem.evaluate(problem.theta)
+
+
+def _gradient(problem: Problem, workspace: Workspace) -> torch.Tensor:
+    workspace.counts["gradients"] += 1
+    return gradient(problem)
+
+
+def _hessian(problem: Problem, workspace: Workspace) -> Hessian:
+    def count() -> None:
+        workspace.counts["matvecs"] += 1
+
+    return Hessian(problem, on_product=count)
+
+
+def _eigenpairs(problem: Problem, workspace: Workspace) -> Eigenpairs:
+    config = workspace.config("spectrum", SpectrumConfig)
+    operator = workspace.get(HESSIAN, problem)
+    # Half of the memory: the probes' own, shorter bases come on top of this one.
+    fits = int(workspace.memory / 2 / (_BYTES * operator.size))
+    steps = max(2, min(config.max_steps, fits))
+    workspace.plan["lanczos_max_steps"] = min(steps, operator.size)
+    return extreme_eigenpairs(
+        operator,
+        lambda index: gaussian(operator.size, workspace.seed, "eigenpairs", index),
+        largest=config.largest,
+        smallest=config.smallest,
+        tolerance=config.residual_tolerance or math.sqrt(operator.eps),
+        max_steps=steps,
+        on_step=lambda done: workspace.progress.update(done, steps, "Lanczos steps at most"),
+    )
+
+
+def _probes(problem: Problem, workspace: Workspace) -> Probes:
+    config = workspace.config("spectrum", SpectrumConfig)
+    operator = workspace.get(HESSIAN, problem)
+    known = workspace.get(EIGENPAIRS, problem).krylov
+
+    def enough(samples: tuple[TraceSample, ...]) -> int:
+        return min(config.max_probes, _probes_needed(samples, workspace))
+
+    return draw_probes(
+        operator,
+        lambda index: rademacher(operator.size, workspace.seed, "probes", index),
+        known,
+        blocks=tuple(place for _, place in problem.space.slices()),
+        pilot=config.probes,
+        steps=max(1, round(config.steps / config.probes)),
+        enough=enough,
+        on_product=lambda done, total: workspace.progress.update(done, total, "products"),
+    )
+
+
+def _probes_needed(samples: tuple[TraceSample, ...], workspace: Workspace) -> int:
+    """Probes after which the trace's half-width is within the tolerance (Stein's rule)."""
+    pilot = mean_of([sample.trace for sample in samples], workspace.confidence, method="")
+    deviation = (pilot.stderr or 0.0) * math.sqrt(len(samples))
+    allowed = workspace.tolerance * abs(pilot.value)
+    if deviation == 0.0:
+        return len(samples)
+    if allowed == 0.0:
+        return 1 << 30
+    quantile = student_quantile(workspace.confidence, len(samples) - 1)
+    return math.ceil((quantile * deviation / allowed) ** 2)
+
+
+def _extreme(problem: Problem, workspace: Workspace, index: int) -> Estimate:
+    pairs = workspace.get(EIGENPAIRS, problem)
+    value, residual = float(pairs.values[index]), float(pairs.residuals[index])
+    return Estimate(
+        value,
+        value - residual,
+        value + residual,
+        converged=bool(pairs.converged[index]),
+        method=f"Lanczos, {len(pairs.krylov.alpha)} steps, interval from the residual",
+        units="loss",
+    )
+
+
+def _lambda_max(problem: Problem, workspace: Workspace) -> Estimate:
+    return _extreme(problem, workspace, 0)
+
+
+def _lambda_min(problem: Problem, workspace: Workspace) -> Estimate:
+    return _extreme(problem, workspace, -1)
+
+
+def _trace(problem: Problem, workspace: Workspace) -> Estimate:
+    probes = workspace.get(PROBES, problem)
+    return _within(
+        workspace.tolerance,
+        mean_of(
+            [sample.trace for sample in probes.samples],
+            workspace.confidence,
+            pilot=probes.pilot,
+            method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
+            units="loss",
+        ),
+    )
+
+
+def _frobenius(problem: Problem, workspace: Workspace) -> Estimate:
+    probes = workspace.get(PROBES, problem)
+    square = mean_of(
+        [sample.square for sample in probes.samples],
+        workspace.confidence,
+        pilot=probes.pilot,
+        method="",
+    )
+    method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes, deflated"
+    root = square.map(lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss")
+    return _within(workspace.tolerance, root)
+
+
+def _within(tolerance: float, estimate: Estimate) -> Estimate:
+    """The estimate, marked as not converged if its interval is wider than the tolerance."""
+    half = (estimate.high - estimate.low) / 2
+    # A hair of slack: the number of probes was chosen so that this holds up to the mean's drift.
+    fits = half <= 1.05 * tolerance * abs(estimate.value)
+    return Estimate(
+        estimate.value,
+        estimate.low,
+        estimate.high,
+        estimate.confidence,
+        stderr=estimate.stderr,
+        converged=fits,
+        method=estimate.method,
+        units=estimate.units,
+    )
+
+
+BASE_EVALUATION = Shared("base evaluation", _base_evaluation)
+GRADIENT = Shared("gradient", _gradient)
+HESSIAN = Shared("hessian", _hessian)
+EIGENPAIRS = Shared("eigenpairs", _eigenpairs)
+PROBES = Shared("probes", _probes)
+LAMBDA_MAX = Shared("lambda_max", _lambda_max)
+LAMBDA_MIN = Shared("lambda_min", _lambda_min)
+TRACE = Shared("trace", _trace)
+FROBENIUS = Shared("frobenius", _frobenius)

@@ -1,0 +1,108 @@
+"""How sharp is the loss, in which directions, and what does the whole spectrum look like?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from lla.analyses.analysis import Analysis, Config
+from lla.analyses.fields import Plot, array, group, metric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lla.estimate import Estimate, Label
+
+__all__ = ["ANALYSIS", "Density", "Layers", "SpectrumConfig", "SpectrumResult"]
+
+
+class SpectrumConfig(Config):
+    """Settings of the Hessian's spectrum."""
+
+    largest: int = Field(5, ge=1, description="largest eigenvalues to certify")
+    smallest: int = Field(2, ge=1, description="smallest eigenvalues to certify")
+    residual_tolerance: float = Field(
+        0.0, ge=0, description="residual over ‖H‖ at which a pair counts; 0: root of the roundoff"
+    )
+    max_steps: int = Field(300, ge=2, description="Lanczos steps for the eigenvalues, at most")
+    probes: int = Field(10, ge=2, description="random probes behind the density")
+    steps: int = Field(300, ge=2, description="Lanczos steps behind the density, over all probes")
+    max_probes: int = Field(200, ge=2, description="probes for the trace, at most")
+
+
+@dataclass(frozen=True)
+class Density:
+    """The smoothed spectral density with its band, and the quadrature it comes from."""
+
+    plot = Plot(signal="density", axes=("eigenvalue",))
+
+    eigenvalue: np.ndarray = array("centres of the cells", ("eigenvalue",), units="loss")
+    density: np.ndarray = array(
+        "share of eigenvalues per unit, mean over probes", ("eigenvalue",), units="1/loss"
+    )
+    low: np.ndarray = array("lower end of the band over probes", ("eigenvalue",), units="1/loss")
+    high: np.ndarray = array("upper end of the band over probes", ("eigenvalue",), units="1/loss")
+    width: Estimate = metric("standard deviation of the Gaussian that smooths")
+    nodes: np.ndarray = array("Ritz values of each probe", ("probe", "step"), units="loss")
+    weights: np.ndarray = array("their weights; each probe's sum to 1", ("probe", "step"))
+
+
+@dataclass(frozen=True)
+class Layers:
+    """How the trace is shared among layers."""
+
+    plot = Plot(signal="trace", axes=("names",))
+
+    names: tuple[str, ...] = array("layers", ("names",))
+    parameters: np.ndarray = array("number of parameters", ("names",))
+    trace: np.ndarray = array("trace of the layer's Hessian block", ("names",), units="loss")
+    low: np.ndarray = array("lower end of the trace's interval", ("names",), units="loss")
+    high: np.ndarray = array("upper end of the trace's interval", ("names",), units="loss")
+    share: np.ndarray = array("share of the whole trace", ("names",))
+
+
+@dataclass(frozen=True)
+class SpectrumResult:
+    """Extreme eigenvalues, trace and norm, criteria, density."""
+
+    lambda_max: Estimate = metric("algebraically largest eigenvalue")
+    lambda_min: Estimate = metric("algebraically smallest eigenvalue")
+    trace: Estimate = metric("trace of the Hessian")
+    frobenius: Estimate = metric("Frobenius norm of the Hessian")
+    effective_rank: Estimate = metric("tr(H)² / ‖H‖_F²")
+    r_e: Estimate = metric("|λ_min / λ_max| (Gabdullin 2024)")
+    C_t: Estimate = metric("λ_min / λ_max where λ_min < 0 (Gabdullin 2025)")
+    K_H1: Estimate = metric("negative over positive mass of the spectrum, Σ|θ|w / Σθw")
+    K_H05: Estimate = metric("the same with exponent ½; depends on the number of steps", "K_H0.5")
+    near_zero: Estimate = metric("share of eigenvalues within 0.001·‖H‖ of zero")
+    type: Label = metric("mainly_positive, mainly_negative or quasi_singular")
+    eigenvalues: np.ndarray = array("certified eigenvalues, descending", ("pair",), units="loss")
+    residuals: np.ndarray = array("‖Hv − λv‖ of each", ("pair",), units="loss")
+    converged: np.ndarray = array("whether the residual met its tolerance", ("pair",))
+    density: Density = group("spectral density", Density)
+    layers: Layers = group("trace by layer", Layers)
+
+
+ANALYSIS = Analysis(
+    name="spectrum",
+    about="Hessian eigenvalues, trace, density and the criteria drawn from them",
+    group="hessian",
+    config=SpectrumConfig,
+    result=SpectrumResult,
+    run="lla.analyses.spectrum.run:run",
+    figures="lla_plots.spectrum:figures",
+    summary=(
+        "lambda_max",
+        "lambda_min",
+        "trace",
+        "frobenius",
+        "effective_rank",
+        "r_e",
+        "C_t",
+        "K_H1",
+        "K_H0.5",
+        "type",
+    ),
+)

@@ -1,0 +1,121 @@
+"""Criteria that summarize a spectrum in a number.
+
+r_e, K_Hn and C_t are those of Gabdullin (arXiv 2412.10146 and 2504.17618). K_Hn is taken as the
+ratio of the means over probes: the mean of the ratios is biased.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from lla.estimate import Estimate, Label, ratio_of_means, student_quantile
+from lla.krylov import Probes, Quadrature
+
+__all__ = [
+    "MAINLY_NEGATIVE",
+    "NEAR_ZERO",
+    "QUASI_SINGULAR",
+    "effective_rank",
+    "extreme_ratio",
+    "mass_ratio",
+    "negative_ratio",
+    "spectrum_type",
+]
+
+MAINLY_NEGATIVE = -0.6
+"""C_t at or below which a spectrum is mainly negative (Gabdullin 2025)."""
+
+NEAR_ZERO = 1e-3
+"""Distance from zero, relative to ‖H‖₂, within which an eigenvalue counts as singular."""
+
+QUASI_SINGULAR = 0.99
+"""Share of singular eigenvalues from which a spectrum is called quasi-singular.
+
+The literature names the type but publishes no threshold; this one is ours.
+"""
+
+
+def extreme_ratio(smallest: Estimate, largest: Estimate) -> Estimate:
+    """r_e = |λ_min / λ_max|, by interval arithmetic on the certified eigenvalues."""
+    ratio = _quotient(smallest, largest)
+    if not ratio.exists:
+        return ratio
+    straddles = ratio.low <= 0.0 <= ratio.high
+    low, high = sorted((abs(ratio.low), abs(ratio.high)))
+    return Estimate(
+        abs(ratio.value),
+        0.0 if straddles else low,
+        high,
+        converged=ratio.converged,
+        method=ratio.method,
+    )
+
+
+def negative_ratio(smallest: Estimate, largest: Estimate) -> Estimate:
+    """C_t = λ_min / λ_max, defined where λ_min < 0."""
+    if smallest.value >= 0:
+        return Estimate.missing("λ_min is not negative, so C_t is not defined")
+    return _quotient(smallest, largest)
+
+
+def _quotient(over: Estimate, under: Estimate) -> Estimate:
+    if under.low <= 0 <= under.high:
+        return Estimate.missing("λ_max is zero within its interval")
+    ends = [a / b for a in (over.low, over.high) for b in (under.low, under.high)]
+    return Estimate(
+        over.value / under.value,
+        min(ends),
+        max(ends),
+        converged=over.converged and under.converged,
+        method="from the certified extreme eigenvalues",
+    )
+
+
+def mass_ratio(quadrature: Quadrature, power: float, confidence: float) -> Estimate:
+    """K_Hn = Σ_{θ<0} (|θ|w)ⁿ / Σ_{θ>0} (θw)ⁿ, each sum averaged over probes first."""
+    probes, steps = quadrature.nodes.shape
+    return ratio_of_means(
+        quadrature.power_sums(power, -1),
+        quadrature.power_sums(power, +1),
+        confidence,
+        method=f"quadrature, {probes} probes of {steps} steps, ratio of means",
+    )
+
+
+def effective_rank(probes: Probes, confidence: float) -> Estimate:
+    """tr(H)² / ‖H‖_F² with a delta-method interval over the same probes."""
+    traces = np.array([sample.trace for sample in probes.samples])
+    squares = np.array([sample.square for sample in probes.samples])
+    trace, square = float(traces.mean()), float(squares.mean())
+    if square <= 0:
+        return Estimate.missing("the Hessian is zero")
+    value = trace**2 / square
+    influence = 2 * trace / square * (traces - trace) - value / square * (squares - square)
+    stderr = float(influence.std(ddof=1)) / math.sqrt(len(traces))
+    half = student_quantile(confidence, len(traces) - 1) * stderr
+    return Estimate(
+        value,
+        value - half,
+        value + half,
+        confidence,
+        stderr=stderr,
+        method=f"ratio of estimates, {len(traces)} probes",
+    )
+
+
+def spectrum_type(negative: Estimate, near_zero: Estimate) -> Label:
+    """The type of a spectrum: for a mainly negative one the other criteria do not apply."""
+    if negative.exists and negative.value <= MAINLY_NEGATIVE:
+        return Label(
+            "mainly_negative",
+            f"C_t = {negative.value:.3g} ≤ {MAINLY_NEGATIVE}: r_e and K_H do not apply",
+        )
+    if near_zero.value >= QUASI_SINGULAR:
+        return Label(
+            "quasi_singular",
+            f"{near_zero.value:.1%} of the eigenvalues are within {NEAR_ZERO}·‖H‖ of zero",
+        )
+    reason = f"C_t = {negative.value:.3g}" if negative.exists else "λ_min ≥ 0"
+    return Label("mainly_positive", f"{reason}, above {MAINLY_NEGATIVE}")

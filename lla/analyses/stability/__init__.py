@@ -1,0 +1,69 @@
+"""Would training stay at this minimum, at its learning rate and batch size?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from lla.analyses.analysis import Analysis, Config
+from lla.analyses.fields import array, group, metric, verdicts
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lla.estimate import Estimate, Verdict
+
+__all__ = ["ANALYSIS", "Conditions", "StabilityConfig", "StabilityResult"]
+
+
+class StabilityConfig(Config):
+    """Settings of the stability conditions; the learning rate is one of [training]."""
+
+    edge: float = Field(0.05, gt=0, lt=1, description="|η/η_max − 1| within which it is the edge")
+    max_batches: int = Field(100, ge=4, description="batches behind the batch sharpness, at most")
+    batch_tolerance: float = Field(
+        0.02, gt=0, description="relative half-width that the batch sharpness aims for"
+    )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Each condition's largest stable learning rate, for a figure."""
+
+    names: tuple[str, ...] = array("conditions", ("names",))
+    max_lr: np.ndarray = array("largest stable learning rate; NaN: none", ("names",))
+    low: np.ndarray = array("lower end of its interval", ("names",))
+    high: np.ndarray = array("upper end of its interval", ("names",))
+    verdict: tuple[str, ...] = array("what the condition says", ("names",))
+
+
+@dataclass(frozen=True)
+class StabilityResult:
+    """Largest stable learning rates, and verdicts on the one in use."""
+
+    lr: Estimate = metric("learning rate in use")
+    batch_size: Estimate = metric("training batch size")
+    sharpness_times_lr: Estimate = metric("λ_max · η / 2: 1 is the edge of stability")
+    gd_max_lr: Estimate = metric("rule 1: 2/λ_max; with momentum β 2(1+β)/λ_max")
+    trace_max_lr: Estimate = metric("rule 2: 2/tr(H), SGD with B = 1 (Wu & Su 2023)")
+    trace_frobenius_max_lr: Estimate = metric("rule 3: 2tr/(p·tr² + (1−p)‖H‖_F²)")
+    batch_sharpness: Estimate = metric("E[g_BᵀH_Bg_B/‖g_B‖²] (Andreyev & Beneventano 2024)")
+    batch_sharpness_max_lr: Estimate = metric("2 / batch sharpness")
+    sgd_max_lr: Estimate = metric("smallest learning rate any applicable condition allows")
+    interpolates: Estimate = metric("1 if every training sample is fitted, else 0")
+    conditions: Conditions = group("all conditions", Conditions)
+    verdicts: tuple[Verdict, ...] = verdicts("one for each condition")
+
+
+ANALYSIS = Analysis(
+    name="stability",
+    about="Stability conditions of (S)GD at the checkpoint's learning rate and batch size",
+    group="stability",
+    config=StabilityConfig,
+    result=StabilityResult,
+    run="lla.analyses.stability.run:run",
+    figures="lla_plots.stability:figures",
+    summary=("lr", "batch_size", "sharpness_times_lr", "gd_max_lr", "sgd_max_lr", "batch_sharpness"),
+)

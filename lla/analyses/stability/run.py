@@ -1,0 +1,176 @@
+"""Gather the facts of the training run, apply the conditions, give the verdicts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from lla.analyses.shared import BASE_EVALUATION, FROBENIUS, LAMBDA_MAX, TRACE
+from lla.analyses.stability import Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability.conditions import (
+    Curvature,
+    TrainingRun,
+    batch_sharpness_rule,
+    gradient_descent_rule,
+    judge,
+    smallest_limit,
+    trace_frobenius_rule,
+    trace_rule,
+)
+from lla.analyses.workspace import Workspace
+from lla.curvature import batch_curvature
+from lla.estimate import Estimate, mean_of, student_quantile
+from lla.problem import Problem
+from lla.seeding import permutation
+
+__all__ = ["run"]
+
+_PILOT = 10
+_INTERPOLATION = 0.01
+
+
+def run(problem: Problem, config: StabilityConfig, workspace: Workspace) -> StabilityResult:
+    """Conditions 1 to 3 and the batch sharpness, with verdicts on the learning rate in use."""
+    interpolates = _interpolates(problem, workspace)
+    training = _training_run(problem, interpolates)
+    curvature = Curvature(
+        largest=workspace.get(LAMBDA_MAX, problem),
+        trace=workspace.get(TRACE, problem),
+        frobenius=workspace.get(FROBENIUS, problem),
+    )
+    sharpness = _batch_sharpness(problem, training, config, workspace)
+    rules = (
+        gradient_descent_rule(training, curvature),
+        trace_rule(training, curvature),
+        trace_frobenius_rule(training, curvature),
+        batch_sharpness_rule(training, sharpness),
+    )
+    verdicts = tuple(judge(rule, training.lr, config.edge) for rule in rules)
+    return StabilityResult(
+        lr=_given(training.lr, "the learning rate is unknown; pass --lr"),
+        batch_size=_given(training.batch_size, "the batch size is unknown; pass --batch-size"),
+        sharpness_times_lr=_times_lr(curvature.largest, training.lr),
+        gd_max_lr=rules[0].max_lr,
+        trace_max_lr=rules[1].max_lr,
+        trace_frobenius_max_lr=rules[2].max_lr,
+        batch_sharpness=sharpness,
+        batch_sharpness_max_lr=rules[3].max_lr,
+        sgd_max_lr=smallest_limit(rules),
+        interpolates=interpolates,
+        conditions=Conditions(
+            names=tuple(rule.title for rule in rules),
+            max_lr=np.array([rule.max_lr.value for rule in rules]),
+            low=np.array([rule.max_lr.low for rule in rules]),
+            high=np.array([rule.max_lr.high for rule in rules]),
+            verdict=tuple(verdict.verdict for verdict in verdicts),
+        ),
+        verdicts=verdicts,
+    )
+
+
+def _given(value: float | None, why: str) -> Estimate:
+    return Estimate.missing(why) if value is None else Estimate.exact(value, method="as given")
+
+
+def _times_lr(largest: Estimate, lr: float | None) -> Estimate:
+    if lr is None:
+        return Estimate.missing("the learning rate is unknown; pass --lr")
+    return largest.map(lambda value: value * lr / 2, method="λ_max · η / 2")
+
+
+def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
+    facts, data = problem.training, problem.data
+    elsewhere = ""
+    if any(word in data.split.lower() for word in ("test", "val", "dev")):
+        elsewhere = f"the conditions speak of the training loss, and this is split '{data.split}'"
+    samples = facts.samples or data.available
+    batch = problem.data.select(torch.arange(1))
+    with torch.no_grad():
+        outputs = problem.module(batch.inputs)
+    return TrainingRun(
+        optimizer=facts.optimizer or "sgd",
+        lr=facts.lr,
+        momentum=facts.momentum,
+        nesterov=facts.nesterov,
+        weight_decay=facts.weight_decay,
+        batch_size=facts.batch_size,
+        samples=samples,
+        elsewhere=elsewhere,
+        subset=len(data) < samples,
+        square_loss=problem.loss_name == "mse",
+        outputs=outputs.numel() if isinstance(outputs, torch.Tensor) else 0,
+        interpolates=interpolates.value == 1.0,
+    )
+
+
+def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
+    """Whether the loss is under 1 % of what the best constant prediction has."""
+    constant = _constant_loss(problem)
+    if constant is None:
+        return Estimate.missing(f"no reference is known for the loss '{problem.loss_name}'")
+    base = workspace.get(BASE_EVALUATION, problem)
+    fitted = base.loss <= _INTERPOLATION * constant
+    wrong = not math.isnan(base.accuracy) and base.accuracy < 1.0
+    method = f"loss ≤ 1 % of a constant prediction's ({constant:.3g}), no sample wrong"
+    return Estimate.exact(float(fitted and not wrong), method=method)
+
+
+def _constant_loss(problem: Problem) -> float | None:
+    """Loss of the best constant prediction: the targets' variance, or the labels' entropy."""
+    targets = problem.data.targets.reshape(-1)
+    labels = not targets.is_floating_point()
+    if problem.loss_name == "mse" and not labels:
+        return float(targets.double().var(correction=0))
+    if not labels or problem.loss_name not in ("mse", "cross_entropy"):
+        return None
+    kept = targets[targets != problem.loss_args.get("ignore_index", -100)]
+    shares = torch.bincount(kept).double() / len(kept)
+    if problem.loss_name == "mse":
+        return float((shares * (1 - shares)).mean())
+    return float(torch.special.entr(shares).sum())
+
+
+def _batch_sharpness(
+    problem: Problem, training: TrainingRun, config: StabilityConfig, workspace: Workspace
+) -> Estimate:
+    """E_B[g_BᵀH_B g_B / ‖g_B‖²] over random batches of the training batch size."""
+    size, available = training.batch_size, len(problem.data)
+    if size is None:
+        return Estimate.missing("the batch size is unknown; pass --batch-size")
+    if size > available:
+        return Estimate.missing(f"a batch of {size} is larger than the {available} samples analysed")
+    if size == available:
+        value = batch_curvature(problem, problem.data.select(torch.arange(available)))
+        return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
+
+    quotients: list[float] = []
+    wanted = _PILOT
+    while len(quotients) < wanted:
+        index = len(quotients)
+        chosen = permutation(available, workspace.seed, "batch sharpness", index)[:size]
+        quotients.append(batch_curvature(problem, problem.data.select(chosen)))
+        workspace.counts["batches"] += 1
+        if len(quotients) == _PILOT:
+            wanted = min(config.max_batches, _batches_needed(quotients, config, workspace))
+        workspace.progress.update(len(quotients), wanted, "batches")
+    found = mean_of(
+        quotients,
+        workspace.confidence,
+        pilot=_PILOT,
+        method=f"mean over {len(quotients)} random batches of {size}",
+        units="loss",
+    )
+    return found
+
+
+def _batches_needed(
+    quotients: list[float], config: StabilityConfig, workspace: Workspace
+) -> int:
+    pilot = np.array(quotients)
+    allowed = config.batch_tolerance * abs(pilot.mean())
+    quantile = student_quantile(workspace.confidence, len(quotients) - 1)
+    if allowed == 0.0:
+        return _PILOT
+    return max(_PILOT, math.ceil((quantile * pilot.std(ddof=1) / allowed) ** 2))

@@ -1,0 +1,111 @@
+"""Gradient and Hessian of L(θ) = Σ sums / Σ counts, exact however the data is cut into chunks.
+
+Each product differentiates the gradient along a vector (Pearlmutter 1994, "Fast exact
+multiplication by the Hessian"): H v = ∇(∇L · v).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+from lla.problem import Batch, Problem
+
+__all__ = ["Hessian", "batch_curvature", "gradient"]
+
+
+def _differentiable(problem: Problem) -> torch.Tensor:
+    return problem.theta.detach().clone().requires_grad_(True)
+
+
+def _chunks(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch]:
+    return problem.data.chunks() if batches is None else batches
+
+
+def _slope(
+    problem: Problem, theta: torch.Tensor, batch: Batch, *, create_graph: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gradient of a batch's loss sum, shape (P,), and the batch's count."""
+    terms = problem.terms(theta, batch)
+    (slope,) = torch.autograd.grad(terms.total, theta, create_graph=create_graph)
+    return slope, terms.count
+
+
+def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.Tensor:
+    """∇L at the checkpoint over the given batches, or over all data: float64, shape (P,)."""
+    theta = _differentiable(problem)
+    total = torch.zeros_like(theta, dtype=torch.float64)
+    count = torch.zeros((), dtype=torch.float64, device=theta.device)
+    for batch in _chunks(problem, batches):
+        slope, weight = _slope(problem, theta, batch)
+        total += slope
+        count += weight
+    return total / count
+
+
+class Hessian:
+    """The Hessian of a problem's loss as a function from vectors to vectors.
+
+    Vectors are float64 whatever the model computes in; each chunk's product is made in the
+    model's dtype and added up in float64.
+
+    Attributes:
+        size: P, the number of analysed parameters.
+        device: Where vectors have to be.
+        eps: Unit roundoff of a product.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        batches: Sequence[Batch] | None = None,
+        on_product: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the operator.
+
+        Args:
+            problem: Network, parameters and loss.
+            batches: The samples the loss is taken over; all data if None.
+            on_product: Called after each product.
+        """
+        self.size = problem.space.size
+        self.device = problem.device
+        self.eps = torch.finfo(problem.theta.dtype).eps
+        self._problem = problem
+        self._batches = batches
+        self._on_product = on_product
+
+    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
+        """H v over the samples.
+
+        Args:
+            vector: float64, shape (P,).
+
+        Returns:
+            float64, shape (P,).
+        """
+        theta = _differentiable(self._problem)
+        along = vector.to(theta.dtype)
+        product = torch.zeros_like(vector)
+        count = torch.zeros((), dtype=torch.float64, device=theta.device)
+        with self._problem.second_order():
+            for batch in _chunks(self._problem, self._batches):
+                slope, weight = _slope(self._problem, theta, batch, create_graph=True)
+                count += weight
+                if not slope.requires_grad:
+                    continue  # a loss linear in θ has no curvature on this chunk
+                product += torch.autograd.grad(slope, theta, grad_outputs=along)[0]
+        self._on_product()
+        return product / count
+
+
+def batch_curvature(problem: Problem, batch: Batch) -> float:
+    """Curvature of a batch's mean loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
+
+    Returns 0 where the gradient vanishes.
+    """
+    parts = list(batch.chunks(problem.data.chunk))
+    slope = gradient(problem, parts)
+    square = float(slope @ slope)
+    return float(slope @ Hessian(problem, parts)(slope)) / square if square else 0.0

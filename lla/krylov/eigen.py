@@ -1,0 +1,136 @@
+"""Eigenpairs at both ends of the spectrum, with residuals.
+
+A residual ‖A y − θ y‖ bounds the distance from θ to *some* eigenvalue, not to the extreme one; a
+random start makes a missed extreme eigenvalue unlikely, and further independent starts (the
+density's probes) test it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.linalg import eigh_tridiagonal
+
+from lla.krylov.lanczos import Krylov, LinearOperator, lanczos
+
+__all__ = ["Eigenpairs", "extreme_eigenpairs"]
+
+_CHECK_EVERY = 4
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """The largest and the smallest eigenvalues of an operator.
+
+    Attributes:
+        values: Descending, shape (k,).
+        vectors: Unit eigenvectors in rows, float64, shape (k, P).
+        residuals: ‖A y − θ y‖ from one further product each, shape (k,).
+        tolerance: What the residuals were to fall below.
+        krylov: The basis they come from, for deflation.
+    """
+
+    values: np.ndarray
+    vectors: torch.Tensor
+    residuals: np.ndarray
+    tolerance: float
+    krylov: Krylov
+
+    @property
+    def converged(self) -> np.ndarray:
+        """Which residuals are within the tolerance, shape (k,)."""
+        return self.residuals <= self.tolerance
+
+    @property
+    def norm(self) -> float:
+        """‖A‖₂ as far as known: the largest absolute eigenvalue."""
+        return float(np.abs(self.values).max())
+
+
+def extreme_eigenpairs(
+    operator: LinearOperator,
+    draw: Callable[[int], torch.Tensor],
+    *,
+    largest: int,
+    smallest: int,
+    tolerance: float,
+    max_steps: int,
+    on_step: Callable[[int], None] | None = None,
+) -> Eigenpairs:
+    """Eigenpairs at both ends by one Lanczos run, stopped when all residuals are small.
+
+    Args:
+        operator: The symmetric operator A.
+        draw: Random vector by index: 0 starts the run, others go on at invariant subspaces.
+        largest: How many algebraically largest eigenvalues.
+        smallest: How many algebraically smallest.
+        tolerance: Residual bound, relative to ‖A‖₂.
+        max_steps: Largest number of products.
+        on_step: Told the number of products so far.
+
+    Returns:
+        The pairs; those that did not reach the tolerance are returned with their residual.
+    """
+    largest = min(largest, operator.size)
+    smallest = min(smallest, operator.size - largest)
+    invariant = 0
+
+    def done(alpha: np.ndarray, beta: np.ndarray, beta_next: float) -> bool:
+        nonlocal invariant
+        steps = len(alpha)
+        if on_step:
+            on_step(steps)
+        if beta_next == 0.0:
+            # An invariant subspace holds one copy of each eigenvalue it knows: go on from a fresh
+            # vector until as many copies were possible as eigenvalues are wanted.
+            invariant += 1
+            return invariant > largest + smallest
+        if steps <= largest + smallest or steps % _CHECK_EVERY:
+            return False
+        values, vectors = eigh_tridiagonal(alpha, beta)
+        bounds = beta_next * np.abs(vectors[-1])
+        ends = np.concatenate([bounds[:smallest], bounds[len(bounds) - largest :]])
+        return bool(ends.max() <= 0.5 * tolerance * np.abs(values).max())
+
+    start = draw(0).to(operator.device)
+    krylov = lanczos(
+        operator,
+        start,
+        max_steps,
+        done=done,
+        fresh=lambda step: draw(step + 1).to(operator.device),
+    )
+    return _certified(operator, krylov, largest, smallest, tolerance)
+
+
+def _certified(
+    operator: LinearOperator, krylov: Krylov, largest: int, smallest: int, tolerance: float
+) -> Eigenpairs:
+    """Ritz pairs of both ends with residuals measured by one product each."""
+    values, columns = krylov.ritz()
+    size = len(values)
+    largest = min(largest, size)
+    smallest = min(smallest, size - largest)
+    chosen = [*range(size - 1, size - 1 - largest, -1), *range(smallest - 1, -1, -1)]
+    coordinates = torch.from_numpy(columns[:, chosen].T.copy()).to(krylov.basis.device)
+    vectors = coordinates @ krylov.basis
+    vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    residuals = []
+    for theta, vector in zip(values[chosen], vectors, strict=True):
+        residuals.append(float(torch.linalg.vector_norm(operator(vector) - theta * vector)))
+    return Eigenpairs(
+        values=values[chosen],
+        vectors=_signed(vectors),
+        residuals=np.array(residuals),
+        tolerance=tolerance * float(np.abs(values).max()),
+        krylov=krylov,
+    )
+
+
+def _signed(vectors: torch.Tensor) -> torch.Tensor:
+    """Fix each row's sign, which eigenvectors leave open: the largest component is positive."""
+    where = vectors.abs().argmax(dim=1, keepdim=True)
+    return vectors * vectors.gather(1, where).sign()

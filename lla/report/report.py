@@ -1,0 +1,114 @@
+"""A report in memory: what a run returns, what a file opens to, what every front end reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lla.analyses.analysis import Analysis
+from lla.analyses.fields import entries
+from lla.analyses.registry import available
+from lla.estimate import Estimate, Label, Verdict
+
+__all__ = ["SCHEMA", "CheckpointFacts", "Report", "Stage"]
+
+SCHEMA = "lla-report/1"
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """Which checkpoint a report is about.
+
+    Attributes:
+        path: As given on the command line; "" for a live module.
+        sha256: Digest of the file, or of the parameters of a live module.
+        format: Name of the file format.
+        parameters: Number of analysed parameters.
+    """
+
+    path: str
+    sha256: str
+    format: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How the run of one analysis went.
+
+    Attributes:
+        status: "done" or "failed".
+        seconds: Wall time of its own; shared work counts where it was done.
+        work: Units of work done, by kind (matvecs, gradients, points, images, batches).
+        why: Why it failed, or "".
+    """
+
+    status: str
+    seconds: float
+    work: Mapping[str, int] = field(default_factory=dict)
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run found.
+
+    Attributes:
+        checkpoint: What was analysed.
+        results: Result of each analysis that finished, by name, in order.
+        stages: How each analysis went, by name, in order.
+        plan: How the work was carried out.
+        provenance: Versions, command, configuration, digests, times.
+        path: The file it was read from or written to, or "".
+    """
+
+    checkpoint: CheckpointFacts
+    results: Mapping[str, Any]
+    stages: Mapping[str, Stage]
+    plan: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    path: str = ""
+
+    def analyses(self) -> Iterator[tuple[Analysis, Any]]:
+        """Each analysis that has a result, with it, in the order of the registry."""
+        for name, analysis in available().items():
+            if name in self.results:
+                yield analysis, self.results[name]
+
+    @property
+    def metrics(self) -> dict[str, Estimate | Label]:
+        """All scalars of the results by metric path, as ``hessian/lambda_max``."""
+        return {
+            f"{analysis.group}/{entry.name}": getattr(result, entry.attribute)
+            for analysis, result in self.analyses()
+            for entry in entries(result)
+            if entry.kind == "metric"
+        }
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts of all analyses."""
+        return tuple(
+            verdict
+            for _, result in self.analyses()
+            for entry in entries(result)
+            if entry.kind == "verdicts"
+            for verdict in getattr(result, entry.attribute)
+        )
+
+    @property
+    def caption(self) -> str:
+        """What every figure's footer says: checkpoint, digest, data and settings."""
+        settings = self.provenance.get("settings", {})
+        data = self.provenance.get("data", {})
+        sampled = f"{data.get('samples', '?')} samples"
+        if data.get("source"):
+            split = f" ({data['split']})" if data.get("split") else ""
+            sampled += f" of {data['source']}{split}"
+        name = self.checkpoint.path.rpartition("/")[2] or "live module"
+        return (
+            f"{name} · sha256 {self.checkpoint.sha256[:12]} · "
+            f"{self.checkpoint.parameters:,} parameters · {sampled} · "
+            f"seed {settings.get('seed', '?')} · {settings.get('dtype', '?')}"
+        )

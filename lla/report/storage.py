@@ -1,0 +1,146 @@
+"""Write a report to one HDF5 file, all at once, and read it back.
+
+The file describes itself: NeXus attributes name the default plot of each group, dimension scales
+tie arrays to their axes, and each metric is a scalar dataset at its metric path with its interval
+in attributes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from lla.analyses.registry import available
+from lla.errors import ReportError
+from lla.report import codec
+from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
+
+__all__ = ["read", "write"]
+
+_PROVENANCE = "provenance"
+
+
+def write(report: Report, path: str | Path) -> Report:
+    """Write a report; a file already there is replaced only when the new one is complete.
+
+    Args:
+        report: What to write.
+        path: Where to.
+
+    Returns:
+        The report with its path.
+
+    Raises:
+        ReportError: The file cannot be written; nothing is left behind.
+    """
+    target = Path(path)
+    placed = replace(report, path=str(path))
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    temporary = Path(name)
+    try:
+        with h5py.File(temporary, "w", track_order=True) as file:
+            _fill(file, placed)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        # mkstemp makes private files; a report has the mode of any file its owner writes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return placed
+
+
+def _unwritable(path: Path, error: OSError) -> ReportError:
+    return ReportError(
+        f"the report {path} cannot be written: {error.strerror or error}",
+        "choose another place: -o FOLDER/NAME.lla.h5",
+    )
+
+
+def _fill(file: h5py.File, report: Report) -> None:
+    file.attrs["NX_class"] = "NXroot"
+    file.attrs["lla_schema"] = SCHEMA
+    for analysis, result in report.analyses():
+        group = file.create_group(analysis.group, track_order=True)
+        group.attrs["NX_class"] = "NXentry"
+        group.attrs["title"] = analysis.about
+        group.attrs["analysis"] = analysis.name
+        codec.encode(result, group)
+        if "default" in group.attrs and "default" not in file.attrs:
+            file.attrs["default"] = analysis.group
+    group = file.create_group(_PROVENANCE, track_order=True)
+    group.attrs["NX_class"] = "NXcollection"
+    stages = {name: vars(stage) for name, stage in report.stages.items()}
+    texts = {
+        "checkpoint": vars(report.checkpoint),
+        "stages": stages,
+        "plan": report.plan,
+        "provenance": report.provenance,
+    }
+    for name, value in texts.items():
+        group.create_dataset(name, data=json.dumps(value, ensure_ascii=False, default=_plain))
+        group[name].attrs["content"] = "JSON"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def read(path: str | Path) -> Report:
+    """Open a report file.
+
+    Raises:
+        ReportError: The file is missing, is no report, or is of another schema.
+    """
+    file_path = Path(path)
+    if not file_path.is_file():
+        raise ReportError(
+            f"there is no report {file_path}", "make one: lla analyze MODEL -o " + str(path)
+        )
+    try:
+        with h5py.File(file_path, "r") as file:
+            schema = file.attrs.get("lla_schema")
+            if schema != SCHEMA:
+                raise ReportError(
+                    f"{file_path} is not a report of schema {SCHEMA} (it says {schema})",
+                    "make one: lla analyze MODEL",
+                )
+            return _read(file, str(path))
+    except (OSError, KeyError, ValueError) as error:
+        raise ReportError(
+            f"{file_path} cannot be read as a report: {error}", "make it anew: lla analyze MODEL"
+        ) from error
+
+
+def _read(file: h5py.File, path: str) -> Report:
+    texts = {name: json.loads(file[_PROVENANCE][name].asstr()[()]) for name in file[_PROVENANCE]}
+    results = {
+        name: codec.decode(analysis.result, file[analysis.group])
+        for name, analysis in available().items()
+        if analysis.group in file and file[analysis.group].attrs.get("analysis") == name
+    }
+    return Report(
+        checkpoint=CheckpointFacts(**texts["checkpoint"]),
+        results=results,
+        stages={name: Stage(**facts) for name, facts in texts["stages"].items()},
+        plan=texts["plan"],
+        provenance=texts["provenance"],
+        path=path,
+    )
