@@ -42,7 +42,8 @@ def _hessian(problem: Problem, workspace: Workspace) -> Hessian:
     def count() -> None:
         workspace.counts["matvecs"] += 1
 
-    return Hessian(problem, on_product=count)
+    # A quarter of the memory for kept graphs; the Krylov basis has a half.
+    return Hessian(problem, memory=workspace.memory // 4, on_product=count)
 
 
 def _eigenpairs(problem: Problem, workspace: Workspace) -> Eigenpairs:

@@ -54,12 +54,15 @@ class Hessian:
         size: P, the number of analysed parameters.
         device: Where vectors have to be.
         eps: Unit roundoff of a product.
+        kept_bytes: Memory that kept graphs take.
     """
 
     def __init__(
         self,
         problem: Problem,
         batches: Sequence[Batch] | None = None,
+        *,
+        memory: int = 0,
         on_product: Callable[[], None] = lambda: None,
     ) -> None:
         """Make the operator.
@@ -67,14 +70,20 @@ class Hessian:
         Args:
             problem: Network, parameters and loss.
             batches: The samples the loss is taken over; all data if None.
+            memory: Bytes that the gradients' graphs may take to be kept between products; a
+                product on a kept graph costs about half of one that builds it anew.
             on_product: Called after each product.
         """
         self.size = problem.space.size
         self.device = problem.device
         self.eps = torch.finfo(problem.theta.dtype).eps
+        self.kept_bytes = 0
         self._problem = problem
         self._batches = batches
+        self._memory = memory
         self._on_product = on_product
+        self._theta = _differentiable(problem)
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
         """H v over the samples.
@@ -85,19 +94,43 @@ class Hessian:
         Returns:
             float64, shape (P,).
         """
-        theta = _differentiable(self._problem)
-        along = vector.to(theta.dtype)
+        along = vector.to(self._theta.dtype)
         product = torch.zeros_like(vector)
-        count = torch.zeros((), dtype=torch.float64, device=theta.device)
+        count = torch.zeros((), dtype=torch.float64, device=self.device)
         with self._problem.second_order():
-            for batch in _chunks(self._problem, self._batches):
-                slope, weight = _slope(self._problem, theta, batch, create_graph=True)
+            for index, batch in enumerate(_chunks(self._problem, self._batches)):
+                slope, weight = self._kept.get(index) or self._graph(index, batch)
                 count += weight
                 if not slope.requires_grad:
                     continue  # a loss linear in θ has no curvature on this chunk
-                product += torch.autograd.grad(slope, theta, grad_outputs=along)[0]
+                keep = index in self._kept
+                product += torch.autograd.grad(
+                    slope, self._theta, grad_outputs=along, retain_graph=keep
+                )[0]
         self._on_product()
         return product / count
+
+    def _graph(self, index: int, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """A chunk's gradient with its graph, kept for later products if it fits the memory."""
+        if self.kept_bytes >= self._memory:
+            return _slope(self._problem, self._theta, batch, create_graph=True)
+        sizes: dict[int, int] = {}
+
+        def measure(saved: torch.Tensor) -> torch.Tensor:
+            storage = saved.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return saved
+
+        with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
+            made = _slope(self._problem, self._theta, batch, create_graph=True)
+        taken = sum(sizes.values())
+        if self.kept_bytes + taken <= self._memory:
+            self.kept_bytes += taken
+            self._kept[index] = made
+        else:
+            # The next chunk is about as large: stop trying.
+            self._memory = self.kept_bytes
+        return made
 
 
 def batch_curvature(problem: Problem, batch: Batch) -> float:

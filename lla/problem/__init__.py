@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lla.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from lla.problem.build import build, from_objects
+    from lla.problem.assembly import build, from_objects
     from lla.problem.parameters import ParameterSpace
     from lla.problem.problem import Batch, Dataset, Evaluation, Problem
     from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
@@ -30,7 +30,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "lla.problem.build": ("build", "from_objects"),
+        "lla.problem.assembly": ("build", "from_objects"),
         "lla.problem.parameters": ("ParameterSpace",),
         "lla.problem.problem": ("Batch", "Dataset", "Evaluation", "Problem"),
         "lla.problem.recipe": ("DataSpec", "LossSpec", "ModelSpec", "Training"),

@@ -8,7 +8,7 @@ from lla.lazy import lazy_exports
 from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
 
 if TYPE_CHECKING:
-    from lla.report.document import document
+    from lla.report.json_document import document
     from lla.report.storage import read, write
 
 __all__ = ["SCHEMA", "CheckpointFacts", "Report", "Stage", "document", "read", "write"]
@@ -17,7 +17,7 @@ __all__ = ["SCHEMA", "CheckpointFacts", "Report", "Stage", "document", "read", "
 __getattr__ = lazy_exports(
     __name__,
     {
-        "lla.report.document": ("document",),
+        "lla.report.json_document": ("document",),
         "lla.report.storage": ("read", "write"),
     },
 )

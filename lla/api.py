@@ -1,0 +1,76 @@
+"""Analyse live objects from Python, without files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lla.pipeline import analyze_problem, choose_device
+from lla.problem import LossSpec, Training, from_objects
+from lla.progress import Progress
+from lla.report import CheckpointFacts, Report
+from lla.settings import Layer, resolve
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["analyze"]
+
+
+def analyze(
+    model: nn.Module,
+    data: tuple[torch.Tensor, torch.Tensor],
+    loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
+    *,
+    training: Training | None = None,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    batch_size: int = 256,
+    progress: Progress | None = None,
+) -> Report:
+    """Analyse a network on data; the network is copied and never changed.
+
+    Args:
+        model: The network; analysed in evaluation mode.
+        data: Inputs and targets, tensors of shape (n, …).
+        loss: A loss' name, a specification, ``fn(output, target) -> mean`` or
+            ``fn(module, batch) -> (sum, count)``.
+        training: How the network was trained; the stability conditions need it.
+        only: Run these analyses only.
+        skip: Leave these analyses out.
+        settings: Sections of keys as in a recipe, as ``{"landscape": {"points": 51}}``.
+        batch_size: Samples per chunk of an evaluation.
+        progress: Told how far the run is.
+
+    Returns:
+        The report: the same object that :func:`lla.read` gives for a report file.
+
+    Raises:
+        LlaError: A setting is invalid, or model, data and loss do not fit together.
+
+    Example:
+        >>> report = lla.analyze(model, (x, y), only=["spectrum"])  # doctest: +SKIP
+        >>> report.metrics["hessian/lambda_max"].value  # doctest: +SKIP
+    """
+    sections = {name: dict(keys) for name, keys in (settings or {}).items()}
+    sections.setdefault("run", {}).update(
+        {name: list(value) for name, value in (("only", only), ("skip", skip)) if value}
+    )
+    resolved = resolve([Layer("lla.analyze(…)", sections)])
+    run = resolved.run
+    problem = from_objects(
+        model,
+        data,
+        loss,
+        training=training,
+        batch_size=batch_size,
+        params=run.params,
+        device=choose_device(run.device),
+        dtype=run.dtype,
+    )
+    digest = hashlib.sha256(problem.theta.cpu().numpy().tobytes()).hexdigest()
+    facts = CheckpointFacts("", digest, type(model).__name__, problem.space.size)
+    return analyze_problem(problem, facts, resolved, progress=progress)

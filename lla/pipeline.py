@@ -1,0 +1,208 @@
+"""Run the analyses of a problem in order, sharing their work, and collect a report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lla import checkpoint as checkpoints
+from lla.analyses.analysis import Analysis, imported
+from lla.analyses.registry import select
+from lla.analyses.workspace import Workspace
+from lla.errors import ConfigurationError, LlaError
+from lla.problem import Problem, build
+from lla.progress import Progress, Silent
+from lla.report import CheckpointFacts, Report, Stage
+from lla.settings import RunSettings, Settings
+
+__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device"]
+
+
+def analyze_checkpoint(
+    path: Path,
+    settings: Settings,
+    *,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> Report:
+    """Load a checkpoint, build its problem and run the chosen analyses.
+
+    Args:
+        path: The checkpoint file.
+        settings: All settings; what they leave open of the training, the checkpoint fills in.
+        progress: Told how far the run is.
+        command: The command line, for the report.
+
+    Raises:
+        LlaError: The checkpoint, the data or the settings cannot be used.
+    """
+    chosen = select(settings.run.only, settings.run.skip)
+    device = choose_device(settings.run.device)
+    if settings.run.threads:
+        torch.set_num_threads(settings.run.threads)
+    checkpoint = checkpoints.load(path)
+    settings = settings.with_facts(checkpoint.facts)
+    problem = build(
+        checkpoint,
+        model=settings.model,
+        data=settings.data,
+        loss=settings.loss,
+        training=settings.training,
+        folder=Path(),
+        params=settings.run.params,
+        device=device,
+        dtype=settings.run.dtype,
+        seed=settings.run.seed,
+    )
+    facts = CheckpointFacts(
+        path=str(path),
+        sha256=checkpoint.sha256,
+        format=checkpoint.format,
+        parameters=problem.space.size,
+    )
+    return analyze_problem(
+        problem, facts, settings, chosen=chosen, progress=progress, command=command
+    )
+
+
+def analyze_problem(
+    problem: Problem,
+    facts: CheckpointFacts,
+    settings: Settings,
+    *,
+    chosen: Sequence[Analysis] | None = None,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> Report:
+    """Run the chosen analyses on a problem.
+
+    An analysis that breaks on an error of its own is marked as failed and the others go on; an
+    :class:`~lla.errors.LlaError` stops the run, because it is the user's to mend.
+
+    Args:
+        problem: Network, parameters, data and loss.
+        facts: Which checkpoint it is.
+        settings: All settings.
+        chosen: The analyses to run; by default as the settings say.
+        progress: Told how far the run is.
+        command: The command line, for the report.
+    """
+    listener = progress or Silent()
+    started = datetime.now(UTC)
+    workspace = Workspace(
+        configs=settings.analyses,
+        seed=settings.run.seed,
+        confidence=settings.run.confidence,
+        tolerance=settings.run.tolerance,
+        memory=settings.run.memory or _half_of_memory(problem.device),
+        progress=listener,
+    )
+    entries = chosen or select(settings.run.only, settings.run.skip)
+    results: dict[str, Any] = {}
+    stages: dict[str, Stage] = {}
+    for position, entry in enumerate(entries, start=1):
+        listener.start(entry.name, position, len(entries))
+        result, stages[entry.name] = _stage(entry, problem, workspace)
+        if result is not None:
+            results[entry.name] = result
+        listener.finish(entry.name, stages[entry.name].status, stages[entry.name].seconds)
+    return Report(
+        checkpoint=facts,
+        results=results,
+        stages=stages,
+        plan={"chunk": problem.data.chunk, "memory": workspace.memory, **workspace.plan},
+        provenance=_provenance(problem, settings, started, command),
+    )
+
+
+def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any, Stage]:
+    before = Counter(workspace.counts)
+    begin = time.perf_counter()
+    result, why = None, ""
+    try:
+        config = workspace.config(entry.name, entry.config)
+        result = imported(entry.run)(problem, config, workspace)
+    except LlaError:
+        raise
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - begin
+    work = dict(workspace.counts - before)
+    return result, Stage("failed" if why else "done", round(seconds, 3), work, why)
+
+
+def choose_device(name: str) -> str:
+    """The torch device of a name; ``auto`` is CUDA where there is one.
+
+    Raises:
+        ConfigurationError: There is no such device.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    usable = device is not None and (
+        device.type == "cpu"
+        or (
+            device.type == "cuda"
+            and torch.cuda.is_available()
+            and (device.index or 0) < torch.cuda.device_count()
+        )
+    )
+    if not usable:
+        raise ConfigurationError(
+            f"there is no device '{name}' that lla can use here", "use --device auto, or cpu"
+        )
+    return name
+
+
+def _half_of_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory // 2)
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _provenance(
+    problem: Problem, settings: Settings, started: datetime, command: Sequence[str]
+) -> dict[str, Any]:
+    run: RunSettings = settings.run
+    return {
+        "versions": {
+            "lla": _version("loss-landscape-lla"),
+            "torch": torch.__version__,
+            "numpy": version("numpy"),
+            "python": platform.python_version(),
+        },
+        "command": list(command),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": str(problem.device),
+        "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
+        "configuration": settings.sections(),
+        "origins": dict(settings.origins),
+        "data": {
+            "source": Path(problem.data.source).name,
+            "split": problem.data.split,
+            "samples": len(problem.data),
+            "available": problem.data.available,
+            "sha256": problem.data.sha256,
+        },
+    }
+
+
+def _version(name: str) -> str:
+    from lla import __version__
+
+    return __version__ if name.startswith("loss") else version(name)

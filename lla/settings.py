@@ -1,0 +1,280 @@
+"""The settings of a run: flag > LLA_* > recipe > [tool.lla] > default, and where each came from.
+
+Settings are sections of keys. ``run`` holds what every analysis obeys; ``model``, ``data``,
+``loss`` and ``training`` state the problem; each analysis has a section of its own name. A layer
+is a mapping from sections to keys to values; later layers win key by key.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from lla.analyses.analysis import Config
+from lla.analyses.registry import available
+from lla.errors import ConfigurationError, nearest
+from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+
+__all__ = ["Layer", "RunSettings", "Settings", "find_recipe", "read_recipe", "resolve"]
+
+_ENVIRONMENT = "LLA_"
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+class RunSettings(BaseModel):
+    """What every analysis of a run obeys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    only: tuple[str, ...] = Field((), description="run these analyses only")
+    skip: tuple[str, ...] = Field((), description="leave these analyses out")
+    params: tuple[str, ...] = Field((), description="analyse the parameters these globs match")
+    tolerance: float = Field(0.02, gt=0, lt=1, description="relative half-width of estimates")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of intervals")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["float32", "float64"] = Field("float32", description="the model's dtype")
+    seed: int = Field(0, ge=0, description="seed of every random draw")
+    memory: int = Field(0, ge=0, description="memory budget, as 8GiB; 0: half of the machine's")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: as torch chooses")
+
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _bytes(cls, value: Any) -> Any:
+        if not isinstance(value, str) or value.isdigit():
+            return value
+        number = value.strip().upper().removesuffix("B").removesuffix("I")
+        unit = number[-1:] if number[-1:] in "KMGT" else ""
+        try:
+            return int(float(number.removesuffix(unit)) * _UNITS[unit])
+        except ValueError:
+            raise ValueError(f"'{value}' is not a size like 8GiB") from None
+
+    @field_validator("only", "skip", "params", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        texts = [value] if isinstance(value, str) else value
+        return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+_PROBLEM_SECTIONS: dict[str, type[BaseModel]] = {
+    "run": RunSettings,
+    "model": ModelSpec,
+    "data": DataSpec,
+    "loss": LossSpec,
+    "training": Training,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one place.
+
+    Attributes:
+        origin: What the place is called in messages.
+        values: Sections of keys.
+    """
+
+    origin: str
+    values: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run, validated.
+
+    Attributes:
+        run: What every analysis obeys.
+        model: How the network is made.
+        data: Where the data is.
+        loss: Which loss.
+        training: How the network was trained.
+        analyses: Configuration of each analysis, by name.
+        origins: Where each value that is not a default came from, by ``section.key``.
+    """
+
+    run: RunSettings = field(default_factory=RunSettings)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    data: DataSpec = field(default_factory=DataSpec)
+    loss: LossSpec = field(default_factory=LossSpec)
+    training: Training = field(default_factory=Training)
+    analyses: Mapping[str, Config] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Settings:
+        """Fill in what the settings leave open of the training from what a checkpoint tells."""
+        known = {key for key in self.origins if key.startswith("training.")}
+        new = {
+            key: value
+            for key, value in facts.items()
+            if key in Training.model_fields and f"training.{key}" not in known
+        }
+        try:
+            training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
+        except ValidationError:
+            # A checkpoint may record what is no setting of ours (an optimizer's lr of 0 at the
+            # end of a schedule, say): it is left out rather than stopping the analysis.
+            new = {key: value for key, value in new.items() if _valid_fact(key, value)}
+            training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
+        origins = {**self.origins, **{f"training.{key}": "checkpoint" for key in new}}
+        return replace(self, training=training, origins=origins)
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """All settings as plain values, by section and key."""
+        found = {name: getattr(self, name) for name in _PROBLEM_SECTIONS}
+        return {
+            name: model.model_dump(mode="json") for name, model in {**found, **self.analyses}.items()
+        }
+
+
+def _valid_fact(key: str, value: Any) -> bool:
+    try:
+        Training(**{key: value})
+    except ValidationError:
+        return False
+    return True
+
+
+def resolve(
+    layers: Iterable[Layer] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Merge layers, weakest first, and validate the result.
+
+    Args:
+        layers: Flags as the last one; the environment goes below it.
+        environment: Variables, of which ``LLA_KEY`` and ``LLA_SECTION_KEY`` are settings.
+
+    Raises:
+        ConfigurationError: A section or key is unknown, or a value is invalid.
+    """
+    *lower, flags = layers or (Layer("flags", {}),)
+    stack = [*lower, _environment_layer(environment or {}), flags]
+    merged: dict[str, dict[str, Any]] = {name: {} for name in _sections()}
+    origins: dict[str, str] = {}
+    for layer in stack:
+        for section, keys in layer.values.items():
+            _refuse_unknown(section, keys, layer.origin)
+            for key, value in keys.items():
+                if key == "args" and section == "model":
+                    value = {**merged[section].get("args", {}), **value}
+                merged[section][key] = value
+                origins[f"{section}.{key}"] = layer.origin
+    made = {
+        name: _validated(type, name, merged[name], origins) for name, type in _sections().items()
+    }
+    problem = {name: made.pop(name) for name in _PROBLEM_SECTIONS}
+    return Settings(**problem, analyses=made, origins=origins)
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    return {**_PROBLEM_SECTIONS, **{name: entry.config for name, entry in available().items()}}
+
+
+def _refuse_unknown(section: str, keys: Any, origin: str) -> None:
+    sections = _sections()
+    if section not in sections or not isinstance(keys, Mapping):
+        raise ConfigurationError(
+            f"{origin}: there is no section [{section}]{nearest(section, sections)}",
+            f"the sections are: {', '.join(sections)}",
+        )
+    known = sections[section].model_fields
+    for key in keys:
+        if key not in known:
+            raise ConfigurationError(
+                f"{origin}: unknown key '{key}' in [{section}]{nearest(key, known)}",
+                f"the keys of [{section}] are: {', '.join(known) or 'none'}",
+            )
+
+
+def _validated(
+    type: type[BaseModel], section: str, values: dict[str, Any], origins: Mapping[str, str]
+) -> Any:
+    try:
+        return type(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        origin = origins.get(f"{section}.{key}", "settings")
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(
+            f"{origin}: [{section}] {key} = {first['input']!r} is not valid: {message}",
+            f"{key} is: {type.model_fields[key].description}",
+        ) from None
+
+
+def _environment_layer(environment: Mapping[str, str]) -> Layer:
+    values: dict[str, dict[str, Any]] = {}
+    for name, text in environment.items():
+        if not name.startswith(_ENVIRONMENT):
+            continue
+        key = name.removeprefix(_ENVIRONMENT).lower()
+        section = next((one for one in _sections() if key.startswith(f"{one}_")), "run")
+        key = key.removeprefix(f"{section}_")
+        values.setdefault(section, {})[key] = text
+    return Layer("environment (LLA_*)", values)
+
+
+def find_recipe(checkpoint: Path) -> Path | None:
+    """The recipe beside a checkpoint: ``<stem>.toml``, or ``lla.toml`` in its folder."""
+    for candidate in (checkpoint.with_suffix(".toml"), checkpoint.parent / "lla.toml"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def read_recipe(path: Path) -> Layer:
+    """The layer of a recipe file; paths in it are relative to its folder.
+
+    Raises:
+        ConfigurationError: The file is missing, no TOML, or of another schema.
+    """
+    values = _toml(path, "recipe")
+    schema = values.pop("schema", 1)
+    if schema != 1:
+        raise ConfigurationError(
+            f"{path} has schema {schema}, and this lla knows schema 1", "upgrade lla"
+        )
+    return Layer(f"recipe {path}", anchored(values, path.parent))
+
+
+def read_project(folder: Path) -> Layer | None:
+    """The layer of ``[tool.lla]`` in the nearest ``pyproject.toml`` above a folder, if any."""
+    for parent in (folder, *folder.parents):
+        path = parent / "pyproject.toml"
+        if path.is_file():
+            found = _toml(path, "project file").get("tool", {}).get("lla")
+            return Layer(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
+    return None
+
+
+def _toml(path: Path, role: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the {role} {path} cannot be read: {error.strerror}", f"check the path: ls {path}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the {role} {path} is not valid TOML: {error}", "correct it at that place"
+        ) from None
+
+
+def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with file references made relative to the current folder instead of ``folder``."""
+    found = {
+        section: dict(keys) if isinstance(keys, Mapping) else keys
+        for section, keys in values.items()
+    }
+    for section, key in (("model", "factory"), ("data", "source"), ("loss", "name")):
+        keys = found.get(section)
+        text = keys.get(key) if isinstance(keys, dict) else None
+        if isinstance(text, str) and (key == "source" or ".py:" in text):
+            found[section][key] = os.path.relpath(folder / text)
+    return found
