@@ -7,6 +7,7 @@ version of PyTorch on one kind of machine the weights come out equal, run after 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,7 +162,7 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def one_hot_mse(outputs: Tensor, labels: Tensor) -> Tensor:
     """Return the mean square error to one-hot targets, over samples and classes alike."""
-    return functional.mse_loss(outputs, functional.one_hot(labels, outputs.shape[-1]).float())
+    return functional.mse_loss(outputs, functional.one_hot(labels, outputs.shape[-1]).to(outputs))
 
 
 @torch.no_grad()
@@ -250,18 +251,26 @@ def largest_eigenvalue(loss: Tensor, parameters: list[Tensor], steps: int = 40) 
         [part.flatten() for part in torch.autograd.grad(loss, parameters, create_graph=True)]
     )
     generator = torch.Generator().manual_seed(SEED)
-    vector = torch.randn(gradient.shape, generator=generator)
+    vector = torch.randn(gradient.shape, generator=generator, dtype=gradient.dtype)
     basis = (vector / vector.norm())[None]
-    projected = torch.zeros(steps, steps, dtype=torch.float64)
+    projected = torch.zeros(steps, steps, dtype=gradient.dtype)
     for step in range(steps):
         products = torch.autograd.grad(gradient @ basis[step], parameters, retain_graph=True)
         image = torch.cat([part.flatten() for part in products])
-        projected[: step + 1, step] = (basis @ image).double()
+        projected[: step + 1, step] = basis @ image
         # Twice, because one pass leaves rounding errors that bring back found directions.
         for _ in range(2):
             image = image - basis.T @ (basis @ image)
         basis = torch.cat([basis, (image / image.norm())[None]])
     return torch.linalg.eigvalsh(projected, UPLO="U")[-1].item()
+
+
+def sharpness(model: nn.Module, data: Split) -> float:
+    """Return the largest Hessian eigenvalue of the mean square loss on the training split."""
+    # In double precision on a copy, so that measuring neither rounds nor touches the training.
+    twin = copy.deepcopy(model).double()
+    loss = one_hot_mse(twin(data.x_train.double()), data.y_train)
+    return largest_eigenvalue(loss, list(twin.parameters()))
 
 
 # ------------------------------------------------------------------------------------- samples
@@ -274,14 +283,13 @@ def train_digits_mlp(folder: Path) -> None:
     torch.manual_seed(SEED)
     model = models.digits_mlp()
     plan = sgd(model, lr, len(data.x_train), last)
-    parameters = list(model.parameters())
     log: dict[str, list] = {"step": [], "loss": [], "lambda_max": []}
     for step in range(last + 1):
         loss = one_hot_mse(model(data.x_train), data.y_train)
         if step % every == 0:
             log["step"].append(step)
             log["loss"].append(loss.item())
-            log["lambda_max"].append(largest_eigenvalue(loss, parameters))
+            log["lambda_max"].append(sharpness(model, data))
             # The sharpness swings about 2 / lr; a step close to it shows the level plainly.
             if step >= settled and abs(log["lambda_max"][-1] * lr / 2 - 1) <= tolerance:
                 break
