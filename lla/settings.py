@@ -128,7 +128,8 @@ class Settings:
         """All settings as plain values, by section and key."""
         found = {name: getattr(self, name) for name in _PROBLEM_SECTIONS}
         return {
-            name: model.model_dump(mode="json") for name, model in {**found, **self.analyses}.items()
+            name: model.model_dump(mode="json")
+            for name, model in {**found, **self.analyses}.items()
         }
 
 
@@ -140,9 +141,7 @@ def _valid_fact(key: str, value: Any) -> bool:
     return True
 
 
-def resolve(
-    layers: Iterable[Layer] = (), environment: Mapping[str, str] | None = None
-) -> Settings:
+def resolve(layers: Iterable[Layer] = (), environment: Mapping[str, str] | None = None) -> Settings:
     """Merge layers, weakest first, and validate the result.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the analyses of one run share: each shared product is computed once, when first asked for."""
+"""What the analyses of one run share: each product is computed once, when first asked for."""
 
 from __future__ import annotations
 

@@ -26,22 +26,22 @@ def _chunks(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch
 def _slope(
     problem: Problem, theta: torch.Tensor, batch: Batch, *, create_graph: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of a batch's loss sum, shape (P,), and the batch's count."""
+    """Gradient of a batch's loss sum, shape (P,), and the batch's weight."""
     terms = problem.terms(theta, batch)
     (slope,) = torch.autograd.grad(terms.total, theta, create_graph=create_graph)
-    return slope, terms.count
+    return slope, terms.weight
 
 
 def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.Tensor:
     """∇L at the checkpoint over the given batches, or over all data: float64, shape (P,)."""
     theta = _differentiable(problem)
     total = torch.zeros_like(theta, dtype=torch.float64)
-    count = torch.zeros((), dtype=torch.float64, device=theta.device)
+    weight = torch.zeros((), dtype=torch.float64, device=theta.device)
     for batch in _chunks(problem, batches):
-        slope, weight = _slope(problem, theta, batch)
+        slope, part = _slope(problem, theta, batch)
         total += slope
-        count += weight
-    return total / count
+        weight += part
+    return total / weight
 
 
 class Hessian:
@@ -96,11 +96,11 @@ class Hessian:
         """
         along = vector.to(self._theta.dtype)
         product = torch.zeros_like(vector)
-        count = torch.zeros((), dtype=torch.float64, device=self.device)
+        weight = torch.zeros((), dtype=torch.float64, device=self.device)
         with self._problem.second_order():
             for index, batch in enumerate(_chunks(self._problem, self._batches)):
-                slope, weight = self._kept.get(index) or self._graph(index, batch)
-                count += weight
+                slope, part = self._kept.get(index) or self._graph(index, batch)
+                weight += part
                 if not slope.requires_grad:
                     continue  # a loss linear in θ has no curvature on this chunk
                 keep = index in self._kept
@@ -108,7 +108,7 @@ class Hessian:
                     slope, self._theta, grad_outputs=along, retain_graph=keep
                 )[0]
         self._on_product()
-        return product / count
+        return product / weight
 
     def _graph(self, index: int, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """A chunk's gradient with its graph, kept for later products if it fits the memory."""
@@ -134,11 +134,16 @@ class Hessian:
 
 
 def batch_curvature(problem: Problem, batch: Batch) -> float:
-    """Curvature of a batch's mean loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
+    """Curvature of a training step's loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
 
-    Returns 0 where the gradient vanishes.
+    Batch norm uses the batch's statistics, as in training; the batch is then not cut into chunks.
+
+    Returns:
+        The quotient, or 0 where the gradient vanishes.
     """
-    parts = list(batch.chunks(problem.data.chunk))
-    slope = gradient(problem, parts)
-    square = float(slope @ slope)
-    return float(slope @ Hessian(problem, parts)(slope)) / square if square else 0.0
+    whole = len(batch.inputs) if problem.has_batch_norm else problem.data.chunk
+    parts = list(batch.chunks(whole))
+    with problem.batch_statistics():
+        slope = gradient(problem, parts)
+        square = float(slope @ slope)
+        return float(slope @ Hessian(problem, parts)(slope)) / square if square else 0.0

@@ -53,12 +53,14 @@ class Quadrature:
         """Σ (|θ|w)ᵖ over the nodes of one sign (+1 or −1), per probe: shape (probes,)."""
         chosen = np.nan_to_num(self.nodes) * sign > 0
         terms = np.where(chosen, np.abs(np.nan_to_num(self.nodes)) * self.weights, 0.0)
-        return np.where(chosen, terms**power, 0.0).sum(axis=1)
+        sums: np.ndarray = np.where(chosen, terms**power, 0.0).sum(axis=1)
+        return sums
 
     def share_within(self, radius: float) -> np.ndarray:
         """Share of the spectrum within ``radius`` of zero, per probe: shape (probes,)."""
         near = np.abs(np.nan_to_num(self.nodes, nan=np.inf)) <= radius
-        return np.where(near, self.weights, 0.0).sum(axis=1)
+        share: np.ndarray = np.where(near, self.weights, 0.0).sum(axis=1)
+        return share
 
 
 def smoothed_density(quadrature: Quadrature, edges: np.ndarray, width: float) -> np.ndarray:

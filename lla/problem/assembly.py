@@ -99,9 +99,7 @@ def from_objects(
     else:
         spec, function = LossSpec(name=getattr(loss, "__name__", "function")), adapt(loss)
     module = copy.deepcopy(module).eval()
-    return _assemble(
-        module, samples, function, spec, training or Training(), params, device, dtype
-    )
+    return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
 
 
 def _assemble(

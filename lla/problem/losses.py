@@ -53,7 +53,7 @@ def _classes_last(
         last = logits.shape[:-1] == targets.shape
         if second and last and logits.ndim > 2:
             raise ProblemError(
-                f"outputs of shape {tuple(logits.shape)} do not tell which dimension the classes are",
+                f"outputs of shape {tuple(logits.shape)} may have classes second or last",
                 "say it in the recipe: [loss] args = { class_dim = 1 } or -1",
             )
         class_dim = -1 if last else 1

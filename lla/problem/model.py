@@ -76,7 +76,7 @@ def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tenso
     missing = [name for name in own if name not in saved]
     unexpected = [name for name in saved if name not in own]
     shapes = [
-        f"{name} is {tuple(saved[name].shape)} in the file and {tuple(own[name].shape)} in the model"
+        f"{name} is {tuple(saved[name].shape)} in the file, {tuple(own[name].shape)} in the model"
         for name in own
         if name in saved and own[name].shape != saved[name].shape
     ]

@@ -67,7 +67,7 @@ class ParameterSpace:
 
     def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of a flat vector of shape (P,) under the parameters' names."""
-        parts = theta.split(self.sizes)
+        parts = torch.split(theta, list(self.sizes))
         return {
             name: part.view(shape)
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)

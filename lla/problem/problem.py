@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lla.problem.parameters import ParameterSpace
 from lla.problem.recipe import Training
@@ -37,12 +38,12 @@ class Terms(NamedTuple):
 
     Attributes:
         total: Sum of the losses, a scalar tensor.
-        count: What the sum is divided by in the end: samples, tokens or elements.
+        weight: What the sum is divided by in the end: number of samples, tokens or elements.
         correct: Number of right predictions and the number of predictions, or None.
     """
 
     total: torch.Tensor
-    count: torch.Tensor
+    weight: torch.Tensor
     correct: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
@@ -54,7 +55,7 @@ class Evaluation(NamedTuple):
 
     loss: float
     accuracy: float
-    count: float
+    weight: float
 
 
 class Objective(nn.Module):
@@ -152,13 +153,13 @@ class Problem:
         has_accuracy = True
         for batch in self.data.chunks():
             terms = self.terms(theta, batch)
-            correct, predictions = terms.correct or (terms.count, terms.count)
+            correct, predictions = terms.correct or (terms.weight, terms.weight)
             has_accuracy &= terms.correct is not None
-            parts = (terms.total, terms.count, correct, predictions)
+            parts = (terms.total, terms.weight, correct, predictions)
             sums += torch.stack([part.to(torch.float64) for part in parts])
-        total, count, correct_sum, prediction_sum = sums.tolist()
+        total, weight, correct_sum, prediction_sum = sums.tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
-        return Evaluation(total / count, accuracy, count)
+        return Evaluation(total / weight, accuracy, weight)
 
     @contextmanager
     def second_order(self) -> Iterator[None]:
@@ -171,3 +172,30 @@ class Problem:
             if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
                 stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             yield
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether a layer normalizes by running statistics, where training used each batch's."""
+        return any(True for _ in self._batch_norms())
+
+    def _batch_norms(self) -> Iterator[_BatchNorm]:
+        for part in self.module.modules():
+            if isinstance(part, _BatchNorm) and part.track_running_stats:
+                yield part
+
+    @contextmanager
+    def batch_statistics(self) -> Iterator[None]:
+        """Let batch norm use each batch's own statistics, as in training; no buffer is changed.
+
+        The loss of a batch then depends on how samples are put together: cut into chunks, it is
+        another function.
+        """
+        changed = list(self._batch_norms())
+        try:
+            for part in changed:
+                # Without tracking, a layer in training mode neither reads nor writes its buffers.
+                part.training, part.track_running_stats = True, False
+            yield
+        finally:
+            for part in changed:
+                part.training, part.track_running_stats = False, True

@@ -56,11 +56,12 @@ def _decode_metric(entry: Entry, group: h5py.Group) -> Estimate | Label | None:
     if entry.name not in group:
         return None
     data = group[entry.name]
-    kind = Label if data.dtype.kind == "O" else Estimate
-    names = {item.name for item in fields(kind)} - {"value"}
+    is_label = data.dtype.kind == "O"
+    names = {item.name for item in fields(Label if is_label else Estimate)} - {"value"}
     facts = {name: _native(data.attrs[name]) for name in names if name in data.attrs}
-    value = data.asstr()[()] if kind is Label else float(data[()])
-    return kind(value, **facts)
+    if is_label:
+        return Label(str(data.asstr()[()]), **facts)
+    return Estimate(float(data[()]), **facts)
 
 
 def _native(value: Any) -> Any:

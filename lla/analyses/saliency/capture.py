@@ -78,7 +78,7 @@ def captured(module: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     try:
         for name, part in module.named_modules():
             if name and not any(part.children()):
-                handles.append(part.register_forward_hook(remember(name)))  # type: ignore[arg-type]
+                handles.append(part.register_forward_hook(remember(name)))
         yield outputs
     finally:
         for handle in handles:

@@ -83,9 +83,7 @@ def _layers(problem: Problem, probes: Probes, confidence: float) -> Layers:
     names = tuple(dict.fromkeys(owners))
     member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
     parts = np.stack([sample.parts for sample in probes.samples]) @ member.T
-    traces = [
-        mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T
-    ]
+    traces = [mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T]
     whole = sum(trace.value for trace in traces)
     values = np.array([trace.value for trace in traces])
     return Layers(

@@ -65,5 +65,12 @@ ANALYSIS = Analysis(
     result=StabilityResult,
     run="lla.analyses.stability.run:run",
     figures="lla_plots.stability:figures",
-    summary=("lr", "batch_size", "sharpness_times_lr", "gd_max_lr", "sgd_max_lr", "batch_sharpness"),
+    summary=(
+        "lr",
+        "batch_size",
+        "sharpness_times_lr",
+        "gd_max_lr",
+        "sgd_max_lr",
+        "batch_sharpness",
+    ),
 )

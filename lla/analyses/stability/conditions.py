@@ -42,6 +42,7 @@ class TrainingRun:
         batch_size: B, or None.
         samples: n, size of the training set.
         elsewhere: Why the analysed data is not the training data, or "".
+        frozen: Why the analysed loss is not the one trained on, or "".
         subset: Whether only a part of the training set was analysed.
         square_loss: Whether the loss is the square loss.
         outputs: K, number of network outputs per sample.
@@ -56,6 +57,7 @@ class TrainingRun:
     batch_size: int | None = None
     samples: int = 0
     elsewhere: str = ""
+    frozen: str = ""
     subset: bool = False
     square_loss: bool = False
     outputs: int = 1
@@ -96,7 +98,7 @@ class Condition:
 
 
 def noise_share(batch_size: int, samples: int) -> float:
-    """p = (n − B) / (B (n − 1)), sampling without replacement: 1 at B = 1, 0 at B = n."""
+    """P = (n − B) / (B (n − 1)), sampling without replacement: 1 at B = 1, 0 at B = n."""
     if batch_size >= samples:
         return 0.0
     return (samples - batch_size) / (batch_size * (samples - 1))
@@ -124,7 +126,7 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
         "stability.gd",
         "λ_max (GD)",
         limit,
-        excluded=run.elsewhere or adaptive,
+        excluded=run.elsewhere or run.frozen or adaptive,
         note="estimated from a subset of the training data" if run.subset else "",
     )
 
@@ -132,7 +134,7 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
 def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     """Rule 2: tr(H) ≤ 2/η for SGD at batch size 1; for larger batches it raises false alarms."""
     limit = _inverse(curvature.trace, 2.0, "2 / tr(H)", "tr(H) is not positive")
-    excluded = _excluded_with_noise(run)
+    excluded = run.frozen or _excluded_with_noise(run)
     if not excluded and run.batch_size != 1:
         excluded = f"it holds for batches of 1, and training used {run.batch_size}"
     if not excluded and not run.interpolates:
@@ -146,7 +148,7 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     From the necessary form 6b of Mulayoff & Michaeli with rank-K per-sample Hessians, for which
     ‖H_i‖_F² ≥ tr(H_i)²/K; K = 1 is the rule of Wu & Su.
     """
-    excluded = _excluded_with_noise(run)
+    excluded = run.frozen or _excluded_with_noise(run)
     if not excluded and not run.square_loss:
         excluded = "it holds for the square loss only"
     if not excluded and run.full_batch:
@@ -187,7 +189,10 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
 def batch_sharpness_rule(run: TrainingRun, sharpness: Estimate) -> Condition:
     """Batch sharpness settles near 2/η, also away from minima (Andreyev & Beneventano)."""
     limit = _inverse(
-        sharpness, 2.0, "2 / batch sharpness", sharpness.why or "the batch sharpness is not positive"
+        sharpness,
+        2.0,
+        "2 / batch sharpness",
+        sharpness.why or "the batch sharpness is not positive",
     )
     return Condition(
         "stability.batch_sharpness",
@@ -214,7 +219,7 @@ def _excluded_with_noise(run: TrainingRun) -> str:
 
 
 def _inverse(estimate: Estimate, factor: float, method: str, otherwise: str) -> Estimate:
-    """factor / estimate, with an open upper end where the interval reaches zero."""
+    """Factor / estimate, with an open upper end where the interval reaches zero."""
     if not estimate.exists or estimate.value <= 0:
         return Estimate.missing(otherwise, units=_UNITS)
     return Estimate(

@@ -85,6 +85,9 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
     elsewhere = ""
     if any(word in data.split.lower() for word in ("test", "val", "dev")):
         elsewhere = f"the conditions speak of the training loss, and this is split '{data.split}'"
+    frozen = ""
+    if problem.has_batch_norm:
+        frozen = "batch norm is analysed with running statistics, and training used each batch's"
     samples = facts.samples or data.available
     batch = problem.data.select(torch.arange(1))
     with torch.no_grad():
@@ -98,6 +101,7 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
         batch_size=facts.batch_size,
         samples=samples,
         elsewhere=elsewhere,
+        frozen=frozen,
         subset=len(data) < samples,
         square_loss=problem.loss_name == "mse",
         outputs=outputs.numel() if isinstance(outputs, torch.Tensor) else 0,
@@ -140,7 +144,9 @@ def _batch_sharpness(
     if size is None:
         return Estimate.missing("the batch size is unknown; pass --batch-size")
     if size > available:
-        return Estimate.missing(f"a batch of {size} is larger than the {available} samples analysed")
+        return Estimate.missing(
+            f"a batch of {size} is larger than the {available} samples analysed"
+        )
     if size == available:
         value = batch_curvature(problem, problem.data.select(torch.arange(available)))
         return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
@@ -155,22 +161,19 @@ def _batch_sharpness(
         if len(quotients) == _PILOT:
             wanted = min(config.max_batches, _batches_needed(quotients, config, workspace))
         workspace.progress.update(len(quotients), wanted, "batches")
-    found = mean_of(
+    return mean_of(
         quotients,
         workspace.confidence,
         pilot=_PILOT,
-        method=f"mean over {len(quotients)} random batches of {size}",
+        method=f"mean over {len(quotients)} random batches of {size}, each with its statistics",
         units="loss",
     )
-    return found
 
 
-def _batches_needed(
-    quotients: list[float], config: StabilityConfig, workspace: Workspace
-) -> int:
+def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
     pilot = np.array(quotients)
-    allowed = config.batch_tolerance * abs(pilot.mean())
+    allowed = config.batch_tolerance * abs(float(pilot.mean()))
     quantile = student_quantile(workspace.confidence, len(quotients) - 1)
     if allowed == 0.0:
         return _PILOT
-    return max(_PILOT, math.ceil((quantile * pilot.std(ddof=1) / allowed) ** 2))
+    return max(_PILOT, math.ceil((quantile * float(pilot.std(ddof=1)) / allowed) ** 2))

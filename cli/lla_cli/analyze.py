@@ -1,0 +1,141 @@
+"""``lla analyze`` and one command for each analysis."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lla.analyses.registry import available
+from lla_cli.flags import layer_of
+from lla_cli.guard import guarded
+from lla_cli.options import (
+    OUTPUT,
+    SETTINGS,
+    Setting,
+    analysis_settings,
+    parameter,
+    with_parameters,
+)
+
+if TYPE_CHECKING:
+    from lla.report import Report
+    from lla.settings import Settings
+
+__all__ = ["add_to"]
+
+_CHECKPOINT = parameter(
+    "checkpoint", str, ..., typer.Argument(help="checkpoint file", metavar="MODEL")
+)
+_SELECTION = (
+    Setting("only", "run", "only", "run these analyses only, as A,B", "Analyses", many=True),
+    Setting("skip", "run", "skip", "leave these analyses out", "Analyses", many=True),
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    _add(app, "analyze", "Run all analyses on a checkpoint.", (*_SELECTION, *SETTINGS), only=())
+    for analysis in available().values():
+        if analysis.name != "baseline":
+            settings = (*analysis_settings(analysis), *SETTINGS)
+            _add(app, analysis.name, f"{analysis.about}.", settings, only=(analysis.name,))
+
+
+def _add(
+    app: typer.Typer, name: str, about: str, settings: tuple[Setting, ...], only: tuple[str, ...]
+) -> None:
+    parameters = (_CHECKPOINT, *(setting.parameter() for setting in settings), *OUTPUT)
+    run = with_parameters(partial(_run, settings, only), parameters)
+    app.command(name, help=about)(run)
+
+
+def _run(settings: tuple[Setting, ...], only: tuple[str, ...], **values: Any) -> None:
+    def again() -> str:
+        return shlex.join(sys.argv)
+
+    with guarded(debug=values["debug"], again=again):
+        report = _analyze(settings, only, values)
+        _deliver(report, values)
+
+
+def _resolved(
+    settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
+) -> Settings:
+    import os
+
+    from lla.settings import Layer, anchored, find_recipe, read_project, read_recipe, resolve
+
+    checkpoint = Path(values["checkpoint"])
+    recipe = Path(values["recipe"]) if values["recipe"] else find_recipe(checkpoint)
+    flags = anchored(layer_of(settings, values), Path())
+    if only:
+        flags.setdefault("run", {})["only"] = list(only)
+    layers = [read_project(Path.cwd()), read_recipe(recipe) if recipe else None]
+    known = [layer for layer in layers if layer is not None]
+    return resolve([*known, Layer("command line", flags)], os.environ)
+
+
+def _analyze(
+    settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
+) -> Report:
+    from lla.checkpoint import recognize
+
+    checkpoint = Path(values["checkpoint"])
+    recognize(checkpoint)  # a wrong file is told before anything is loaded
+    resolved = _resolved(settings, only, values)
+    target = Path(values["output"] or f"{checkpoint.stem}.lla.h5")
+    _refuse_missing_folder(target)
+
+    from lla.pipeline import analyze_checkpoint
+    from lla.report import write
+    from lla_cli.console import watching
+
+    with watching(quiet=values["quiet"]) as progress:
+        report = analyze_checkpoint(checkpoint, resolved, progress=progress, command=sys.argv)
+    return write(report, target)
+
+
+def _refuse_missing_folder(target: Path) -> None:
+    from lla.errors import ReportError
+
+    # Told before the work is done rather than after it.
+    if not target.parent.is_dir():
+        raise ReportError(
+            f"there is no folder {target.parent} for the report",
+            f"make it: mkdir -p {target.parent}",
+        )
+
+
+def _deliver(report: Report, values: dict[str, Any]) -> None:
+    """Page, figures, and the result on stdout; all of them read the report."""
+    from lla.errors import AnalysisFailedError
+
+    written = [report.path]
+    if values["html"]:
+        from lla_plots.page import write_html
+
+        written.append(str(write_html(report, Path(report.path).with_suffix(".html"))))
+    if values["figures"]:
+        from lla_plots.draw import save
+
+        written += [str(path) for path in save(report, Path(values["figures"]))]
+    if values["json"]:
+        from lla_cli.show import print_json
+
+        print_json(report)
+    else:
+        from lla_cli.show import print_summary
+
+        print_summary(report, verbose=values["verbose"], written=written)
+    failed = {name: stage.why for name, stage in report.stages.items() if stage.status == "failed"}
+    if failed:
+        name, why = next(iter(failed.items()))
+        raise AnalysisFailedError(
+            f"the analysis '{name}' failed: {why} (the others are in {report.path})",
+            "run it again with --debug and report what it prints",
+        )

@@ -1,0 +1,34 @@
+"""The command ``lla``: commands are thin, and heavy imports happen inside them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from lla_cli import analyze, inspect, page, plot, show, surroundings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="lla",
+    help="What does the loss look like around these weights, how sure are we, and does that pass?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for module in (analyze, show, plot, page, inspect, surroundings):
+    module.add_to(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    # Threads that spin while they wait for each other cost a shared machine, and us, tens of times
+    # the work whenever another process needs a core. Read when torch loads, hence here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.argv[0] = "lla"
+    app()

@@ -1,0 +1,245 @@
+"""The options that all analysis commands share, and how typer is told of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from lla.analyses.analysis import Analysis
+
+__all__ = [
+    "OUTPUT",
+    "SETTINGS",
+    "Setting",
+    "analysis_settings",
+    "parameter",
+    "with_parameters",
+]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option that stands for a setting.
+
+    Attributes:
+        name: Python name of the parameter.
+        section: Section of the setting.
+        key: Key of the setting.
+        help: Line in ``--help``.
+        panel: Where ``--help`` lists it.
+        flags: How it is written; by default from the name.
+        many: Whether it can be given repeatedly.
+        metavar: What its value is called.
+    """
+
+    name: str
+    section: str
+    key: str
+    help: str
+    panel: str
+    flags: tuple[str, ...] = ()
+    many: bool = False
+    metavar: str = "TEXT"
+
+    def parameter(self) -> inspect.Parameter:
+        """The command's parameter."""
+        flags = self.flags or (f"--{self.name.replace('_', '-')}",)
+        return parameter(
+            self.name,
+            list[str] if self.many else str,
+            [] if self.many else None,
+            typer.Option(*flags, help=self.help, rich_help_panel=self.panel, metavar=self.metavar),
+        )
+
+
+def parameter(name: str, type: Any, default: Any, option: Any) -> inspect.Parameter:
+    """A keyword parameter that typer reads as an option (or argument)."""
+    kind = type if default is not None else type | None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, option],
+    )
+
+
+_PROBLEM, _TRAINING, _COMPUTE = "Model and data", "Training, for stability", "Computation"
+
+SETTINGS = (
+    Setting("model", "model", "factory", "file.py:FACTORY that makes the network", _PROBLEM),
+    Setting("model_arg", "model", "args", "K=V argument of the factory", _PROBLEM, many=True),
+    Setting(
+        "data", "data", "source", "file with x and y, as digits.npz?split=test&limit=512", _PROBLEM
+    ),
+    Setting("loss", "loss", "name", "cross_entropy, mse, … or file.py:function", _PROBLEM),
+    Setting(
+        "params", "run", "params", "analyse only parameters matching GLOB", _PROBLEM, many=True
+    ),
+    Setting("lr", "training", "lr", "learning rate in use", _TRAINING, metavar="FLOAT"),
+    Setting(
+        "batch_size",
+        "training",
+        "batch_size",
+        "samples per training step",
+        _TRAINING,
+        metavar="INT",
+    ),
+    Setting("samples", "training", "samples", "size of the training set", _TRAINING, metavar="INT"),
+    Setting(
+        "tolerance",
+        "run",
+        "tolerance",
+        "relative half-width of estimates (default: 0.02)",
+        _COMPUTE,
+        metavar="FLOAT",
+    ),
+    Setting(
+        "confidence",
+        "run",
+        "confidence",
+        "confidence of intervals (default: 0.95)",
+        _COMPUTE,
+        metavar="FLOAT",
+    ),
+    Setting("device", "run", "device", "auto, cpu, cuda or cuda:N (default: auto)", _COMPUTE),
+    Setting("dtype", "run", "dtype", "float32 or float64 (default: float32)", _COMPUTE),
+    Setting(
+        "seed", "run", "seed", "seed of every random draw (default: 0)", _COMPUTE, metavar="INT"
+    ),
+    Setting(
+        "memory",
+        "run",
+        "memory",
+        "memory budget, as 8GiB (default: half of the machine's)",
+        _COMPUTE,
+    ),
+    Setting(
+        "threads",
+        "run",
+        "threads",
+        "CPU threads (default: as torch chooses)",
+        _COMPUTE,
+        metavar="INT",
+    ),
+)
+
+OUTPUT = (
+    parameter(
+        "output",
+        str,
+        None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="report file (default: <stem>.lla.h5)",
+            rich_help_panel="Output",
+            metavar="FILE",
+        ),
+    ),
+    parameter(
+        "json",
+        bool,
+        False,
+        typer.Option("--json", help="print one JSON document to stdout", rich_help_panel="Output"),
+    ),
+    parameter(
+        "html",
+        bool,
+        True,
+        typer.Option(
+            "--html/--no-html", help="write the page beside the report", rich_help_panel="Output"
+        ),
+    ),
+    parameter(
+        "figures",
+        str,
+        None,
+        typer.Option(
+            "--figures",
+            help="write figures into FOLDER",
+            rich_help_panel="Output",
+            metavar="FOLDER",
+        ),
+    ),
+    parameter(
+        "quiet",
+        bool,
+        False,
+        typer.Option("-q", "--quiet", help="no progress", rich_help_panel="Output"),
+    ),
+    parameter(
+        "verbose",
+        bool,
+        False,
+        typer.Option(
+            "-v", "--verbose", help="say how each number was obtained", rich_help_panel="Output"
+        ),
+    ),
+    parameter(
+        "debug",
+        bool,
+        False,
+        typer.Option("--debug", help="show tracebacks", rich_help_panel="Output"),
+    ),
+    parameter(
+        "recipe",
+        str,
+        None,
+        typer.Option(
+            "--recipe",
+            help="recipe file (default: beside the checkpoint)",
+            rich_help_panel=_PROBLEM,
+            metavar="FILE",
+        ),
+    ),
+    parameter(
+        "set_",
+        list[str],
+        [],
+        typer.Option(
+            "--set",
+            help="any setting, as spectrum.steps=500",
+            rich_help_panel=_COMPUTE,
+            metavar="SECTION.KEY=V",
+        ),
+    ),
+)
+
+
+def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
+    """One option for each setting of an analysis."""
+    shared = {setting.name for setting in SETTINGS}
+    found = []
+    for key, field in analysis.config.model_fields.items():
+        if key in shared:
+            continue
+        default = "" if field.default in ("", ()) else f" (default: {field.default})"
+        found.append(
+            Setting(
+                key,
+                analysis.name,
+                key,
+                f"{field.description}{default}",
+                analysis.name.capitalize(),
+                many=isinstance(field.default, tuple),
+            )
+        )
+    return tuple(found)
+
+
+def with_parameters(
+    function: Callable[..., None], parameters: tuple[inspect.Parameter, ...]
+) -> Callable[..., None]:
+    """The function with a signature that lists the parameters, for typer to read."""
+
+    def command(**values: Any) -> None:
+        function(**values)
+
+    command.__doc__ = function.__doc__
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {item.name: item.annotation for item in parameters}
+    return command
