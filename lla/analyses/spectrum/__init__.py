@@ -28,7 +28,7 @@ class SpectrumConfig(Config):
     )
     max_steps: int = Field(300, ge=2, description="Lanczos steps for the eigenvalues, at most")
     probes: int = Field(10, ge=2, description="random probes behind the density")
-    steps: int = Field(300, ge=2, description="Lanczos steps behind the density, over all probes")
+    steps: int = Field(200, ge=2, description="Lanczos steps behind the density, over all probes")
     max_probes: int = Field(200, ge=2, description="probes for the trace, at most")
 
 

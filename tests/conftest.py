@@ -1,0 +1,19 @@
+"""Shared by all tests."""
+
+import os
+
+# Before torch loads: threads that wait for each other without spinning, so that the suite keeps
+# its speed on a machine that runs something else as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from pathlib import Path
+
+import pytest
+
+SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
+
+
+@pytest.fixture
+def samples() -> Path:
+    """The folder of the sample checkpoints."""
+    return SAMPLES

@@ -1,0 +1,149 @@
+"""Hessian and gradient against dense float64 oracles and closed forms."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lla.curvature import Hessian, batch_curvature, gradient
+from lla.problem import from_objects
+from tests.oracles import CASES, Case, columns, dense_hessian
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8, 10])
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_products_equal_the_dense_hessian(case: Case, batch_size: int, memory: int) -> None:
+    problem = case.problem(batch_size)
+    operator = Hessian(problem, memory=memory)
+    expected = dense_hessian(case, problem)
+
+    for _ in range(2):  # the second pass uses kept graphs
+        found = columns(operator, operator.size)
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+    assert bool(operator.kept_bytes) == bool(memory)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_gradient_is_the_loss_slope(case: Case) -> None:
+    problem = case.problem(batch_size=3)
+    direction = torch.randn(problem.space.size, dtype=torch.float64)
+    step = 1e-5
+
+    ahead = problem.evaluate(problem.theta + step * direction).loss
+    behind = problem.evaluate(problem.theta - step * direction).loss
+
+    assert float(gradient(problem) @ direction) == pytest.approx(
+        (ahead - behind) / (2 * step), rel=1e-6, abs=1e-9
+    )
+
+
+def test_softmax_regression_in_closed_form() -> None:
+    """H = (1/n) Σ (diag p − ppᵀ) ⊗ xxᵀ for a linear softmax layer without bias."""
+    torch.manual_seed(0)
+    x, y = torch.randn(11, 4, dtype=torch.float64), torch.randint(0, 3, (11,))
+    module = nn.Linear(4, 3, bias=False)
+    problem = from_objects(module, (x, y), batch_size=4, dtype="float64")
+
+    p = (x @ module.weight.detach().double().T).softmax(1)
+    expected = sum(
+        torch.kron(torch.diag(row) - torch.outer(row, row), torch.outer(z, z))
+        for row, z in zip(p, x, strict=True)
+    ) / len(x)
+
+    found = columns(Hessian(problem), problem.space.size)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
+
+
+def test_linear_regression_in_closed_form() -> None:
+    """Mean over n·K elements of squared errors: H = (2/(nK)) I_K ⊗ XᵀX."""
+    torch.manual_seed(0)
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 2, dtype=torch.float64)
+    problem = from_objects(
+        nn.Linear(3, 2, bias=False), (x, y), "mse", batch_size=2, dtype="float64"
+    )
+    expected = torch.kron(torch.eye(2, dtype=torch.float64), x.T @ x) * 2 / (7 * 2)
+    found = columns(Hessian(problem), problem.space.size)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_loss_linear_in_the_parameters_has_no_curvature() -> None:
+    x, y = torch.randn(5, 3), torch.zeros(5)
+    problem = from_objects(
+        nn.Linear(3, 1), (x, y), lambda output, target: output.mean(), dtype="float64"
+    )
+    product = Hessian(problem)(torch.ones(problem.space.size, dtype=torch.float64))
+    assert not product.any()
+
+
+def test_only_the_asked_parameters_are_in_the_space() -> None:
+    case = CASES[0]
+    whole = dense_hessian(case, case.problem())
+    torch.manual_seed(3)
+    module = case.module()
+    torch.manual_seed(4)
+    data = (case.inputs(), case.targets())
+    part = from_objects(module, data, case.loss, params=["2.*"], dtype="float64")
+
+    assert part.space.names == ("2.weight", "2.bias")
+    found = columns(Hessian(part), part.space.size)
+    torch.testing.assert_close(found, whole[-21:, -21:], rtol=1e-9, atol=1e-12)
+
+
+def test_callers_module_is_untouched() -> None:
+    case = CASES[1]
+    torch.manual_seed(3)
+    module = case.module().train()
+    before = copy.deepcopy(module.state_dict())
+    state = torch.get_rng_state()
+    problem = from_objects(module, (case.inputs(), case.targets()), case.loss)
+    torch.set_rng_state(state)
+
+    Hessian(problem)(torch.ones(problem.space.size, dtype=torch.float64))
+    batch_curvature(problem, problem.data.select(torch.arange(6)))
+
+    assert module.training
+    assert all(torch.equal(value, module.state_dict()[key]) for key, value in before.items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_batch_curvature_of_linear_regression() -> None:
+    torch.manual_seed(1)
+    x, y = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 1, dtype=torch.float64)
+    problem = from_objects(nn.Linear(3, 1, bias=False), (x, y), "mse", batch_size=2, dtype="float64")
+    batch = problem.data.select(torch.tensor([0, 2, 3, 5]))
+
+    part, errors = x[[0, 2, 3, 5]], None
+    errors = part @ problem.theta - y[[0, 2, 3, 5], 0]
+    slope, hessian = 2 * part.T @ errors / 4, 2 * part.T @ part / 4
+    expected = float(slope @ hessian @ slope / (slope @ slope))
+    assert batch_curvature(problem, batch) == pytest.approx(expected, rel=1e-10)
+
+
+def test_batch_curvature_sees_batch_statistics() -> None:
+    """With batch norm, the step's loss is that of training mode; buffers stay as they are."""
+    case = CASES[1]
+    problem = case.problem(batch_size=2)
+    batch = problem.data.select(torch.arange(7))
+    buffers = copy.deepcopy(dict(problem.module.named_buffers()))
+
+    trained = copy.deepcopy(problem.module).train()
+    parameters = list(trained.parameters())
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        named = problem.space.named(theta)
+        out = torch.func.functional_call(trained, named, (batch.inputs,))
+        return case.mean_loss(out, batch.targets)
+
+    theta = problem.theta.clone().requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(theta), theta)
+    hessian = torch.autograd.functional.hessian(loss, problem.theta)
+    expected = float(slope @ hessian @ slope / (slope @ slope))
+
+    assert len(parameters) == len(problem.space.names)
+    assert batch_curvature(problem, batch) == pytest.approx(expected, rel=1e-8)
+    for name, buffer in problem.module.named_buffers():
+        assert torch.equal(buffer, buffers[name])
+    assert not any(part.training for part in problem.module.modules())

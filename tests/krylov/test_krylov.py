@@ -1,0 +1,157 @@
+"""Lanczos, quadrature and probes on matrices whose answers are known."""
+
+import numpy as np
+import pytest
+import torch
+
+from lla.estimate import mean_of
+from lla.krylov import Quadrature, draw_probes, extreme_eigenpairs, lanczos, smoothed_density
+from lla.seeding import gaussian, rademacher
+from tests.oracles import MatrixOperator, rotated
+
+SPECTRUM = [-1.5, -0.4, *np.linspace(-0.05, 0.1, 40), 1.0, 2.5, 7.0]
+
+
+def draw_gaussian(size: int, seed: int = 0):
+    return lambda index: gaussian(size, seed, "test", index)
+
+
+def pairs_of(eigenvalues: list[float], seed: int = 0, **options: object):
+    operator = MatrixOperator(rotated(eigenvalues))
+    settings = {"largest": 3, "smallest": 2, "tolerance": 1e-8, "max_steps": 200, **options}
+    draw = draw_gaussian(operator.size, seed)
+    return operator, extreme_eigenpairs(operator, draw, **settings)
+
+
+def test_eigenpairs_of_a_rotated_matrix() -> None:
+    operator, pairs = pairs_of(SPECTRUM)
+    np.testing.assert_allclose(pairs.values, [7.0, 2.5, 1.0, -0.4, -1.5], rtol=1e-10)
+    assert pairs.converged.all()
+    images = torch.stack([operator.matrix @ vector for vector in pairs.vectors])
+    expected = pairs.vectors * torch.from_numpy(pairs.values)[:, None]
+    torch.testing.assert_close(images, expected, atol=1e-7, rtol=0)
+    np.testing.assert_allclose((pairs.vectors @ pairs.vectors.T).numpy(), np.eye(5), atol=1e-8)
+
+
+def test_residuals_are_what_they_say_and_unconverged_pairs_are_told() -> None:
+    operator, pairs = pairs_of(SPECTRUM, max_steps=8)
+    for value, vector, residual in zip(pairs.values, pairs.vectors, pairs.residuals, strict=True):
+        assert residual == pytest.approx(float((operator.matrix @ vector - value * vector).norm()))
+        # A residual bounds the distance to the nearest eigenvalue.
+        assert min(abs(value - true) for true in SPECTRUM) <= residual + 1e-12
+    assert not pairs.converged.all()
+
+
+def test_no_ghosts_after_convergence() -> None:
+    """Without reorthogonalization, copies of the dominant eigenvalue appear."""
+    operator = MatrixOperator(rotated([*np.linspace(0, 1, 120), 1000.0]))
+    run = lanczos(operator, gaussian(operator.size, 0, "start", 0), 100)
+    values, _ = run.ritz()
+    assert (values > 500).sum() == 1
+    overlaps = run.basis @ run.basis.T - torch.eye(len(run.basis), dtype=torch.float64)
+    assert float(overlaps.abs().max()) < 1e-12
+
+
+def test_multiple_eigenvalues_of_a_small_invariant_space() -> None:
+    """Rank 4 with a triple eigenvalue: each restart at the invariant space finds a further copy."""
+    _, pairs = pairs_of([3.0, 3.0, 3.0, 1.0, *[0.0] * 30], largest=4, smallest=1)
+    np.testing.assert_allclose(pairs.values, [3.0, 3.0, 3.0, 1.0, 0.0], atol=1e-10)
+
+
+def test_one_parameter() -> None:
+    _, pairs = pairs_of([2.0])
+    assert pairs.values.tolist() == [2.0]
+    assert pairs.residuals[0] == 0.0
+
+
+def test_quadrature_integrates_polynomials_exactly() -> None:
+    """m nodes of Gauss quadrature are exact up to degree 2m − 1, and not beyond."""
+    matrix = rotated(SPECTRUM)
+    start = gaussian(len(matrix), 0, "start", 0)
+    unit = start / start.norm()
+    nodes, weights = Quadrature.rule(lanczos(MatrixOperator(matrix), start, 5))
+    moment = unit.clone()
+    for degree in range(11):
+        expected = float(unit @ moment)
+        found = float((weights * nodes**degree).sum())
+        if degree <= 9:
+            assert found == pytest.approx(expected, rel=1e-9)
+        else:
+            assert found != pytest.approx(expected, rel=1e-9)
+        moment = matrix @ moment
+
+
+def test_density_keeps_its_mass_and_place() -> None:
+    quadrature = Quadrature(np.array([[0.0, 2.0]]), np.array([[0.75, 0.25]]))
+    edges = np.linspace(-1, 3, 401)
+    (curve,) = smoothed_density(quadrature, edges, 0.05)
+    centres, cell = (edges[1:] + edges[:-1]) / 2, edges[1] - edges[0]
+    assert curve.sum() * cell == pytest.approx(1.0)
+    assert curve[centres > 1].sum() * cell == pytest.approx(0.25)
+    assert centres[curve.argmax()] == pytest.approx(0.0, abs=cell)
+    peak = 0.75 / (0.05 * np.sqrt(2 * np.pi))
+    assert curve.max() == pytest.approx(peak, rel=1e-2)
+
+
+def probes_of(matrix: torch.Tensor, seed: int, *, known_steps: int, probes: int = 10):
+    operator = MatrixOperator(matrix)
+    known = lanczos(operator, gaussian(operator.size, 999, "known", 0), known_steps)
+    half = operator.size // 2
+    return draw_probes(
+        operator,
+        lambda index: rademacher(operator.size, seed, "probes", index),
+        known,
+        blocks=(slice(0, half), slice(half, operator.size)),
+        pilot=probes,
+        steps=3,
+        enough=lambda samples: probes,
+    )
+
+
+def test_probes_are_unbiased_and_deflation_only_narrows() -> None:
+    matrix = rotated(SPECTRUM)
+    half = len(matrix) // 2
+    truth = {
+        "trace": float(matrix.trace()),
+        "square": float(matrix.square().sum()),
+        "first": float(matrix.diagonal()[:half].sum()),
+    }
+    spread = {}
+    for steps in (1, 6, 12):
+        found = probes_of(matrix, 5, known_steps=steps, probes=600).samples
+        columns = {
+            "trace": [sample.trace for sample in found],
+            "square": [sample.square for sample in found],
+            "first": [sample.parts[0] for sample in found],
+        }
+        for name, values in columns.items():
+            error = abs(np.mean(values) - truth[name])
+            assert error <= 4 * np.std(values) / np.sqrt(600), name
+        for sample in found[:5]:
+            assert sample.parts.sum() == pytest.approx(sample.trace)
+        spread[steps] = np.std(columns["trace"])
+    assert spread[12] < 0.2 * spread[1]
+
+
+def test_full_krylov_space_leaves_no_variance() -> None:
+    matrix = rotated([-1.0, 0.5, 2.0, 3.0])
+    (sample, *_) = probes_of(matrix, 0, known_steps=4).samples
+    assert sample.trace == pytest.approx(4.5)
+    assert sample.square == pytest.approx(1 + 0.25 + 4 + 9)
+    assert sample.parts.tolist() == pytest.approx(
+        [float(matrix.diagonal()[:2].sum()), float(matrix.diagonal()[2:].sum())]
+    )
+
+
+@pytest.mark.long
+def test_trace_intervals_cover_at_their_level_and_are_not_too_wide() -> None:
+    """Nominal 95 % over 400 seeds, with outliers and a bulk: at least 92 %, at most 1.3 × ideal."""
+    matrix = rotated(SPECTRUM)
+    truth = float(matrix.trace())
+    found = [probes_of(matrix, seed, known_steps=6, probes=12).samples for seed in range(400)]
+    estimates = [mean_of([s.trace for s in samples], 0.95, method="") for samples in found]
+    covered = np.mean([e.low <= truth <= e.high for e in estimates])
+    deviation = np.std([s.trace for samples in found for s in samples])
+    ideal = 2.201 * deviation / np.sqrt(12)  # Student's quantile at 11 degrees of freedom
+    assert covered >= 0.92
+    assert np.mean([(e.high - e.low) / 2 for e in estimates]) <= 1.3 * ideal
