@@ -54,7 +54,7 @@ def _add(
     app.command(name, help=about)(run)
 
 
-def _run(settings: tuple[Setting, ...], only: tuple[str, ...], **values: Any) -> None:
+def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]) -> None:
     def again() -> str:
         return shlex.join(sys.argv)
 

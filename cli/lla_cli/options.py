@@ -232,14 +232,13 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
 
 
 def with_parameters(
-    function: Callable[..., None], parameters: tuple[inspect.Parameter, ...]
+    function: Callable[[dict[str, Any]], None], parameters: tuple[inspect.Parameter, ...]
 ) -> Callable[..., None]:
-    """The function with a signature that lists the parameters, for typer to read."""
+    """A function of the options' values, with a signature that tells typer of each option."""
 
     def command(**values: Any) -> None:
-        function(**values)
+        function(values)
 
-    command.__doc__ = function.__doc__
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {item.name: item.annotation for item in parameters}
     return command

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import pickletools
+import warnings
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +87,9 @@ def _torch(path: Path, format: Format) -> tuple[Any, dict[str, Any]]:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on pickle protocols; what matters is raised below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         names = _globals_in(path, format)
         if names:
@@ -110,19 +115,25 @@ def _globals_in(path: Path, format: Format) -> list[str]:
 
     if format is Format.TORCH:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    names = []
+    names: set[str] = set()
+    # A legacy file is several pickles, one after the other, and then the tensors' bytes.
+    with path.open("rb") as stream, contextlib.suppress(ValueError):
+        while stream.peek(1):
+            names |= _globals_of_pickle(stream)
+    return sorted(name for name in names if not name.startswith(("torch.", "collections.")))
+
+
+def _globals_of_pickle(stream: BufferedReader) -> set[str]:
+    names = set()
     strings: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(path.read_bytes()):
-            if opcode.name == "GLOBAL":
-                names.append(str(argument).replace(" ", "."))
-            elif opcode.name == "STACK_GLOBAL" and len(strings) > 1:
-                names.append(".".join(strings[-2:]))
-            elif "UNICODE" in opcode.name:
-                strings.append(str(argument))
-    except ValueError:
-        pass  # cut short or not a pickle after all: report what was found
-    return sorted({name for name in names if not name.startswith(("torch.", "collections."))})
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name == "GLOBAL":
+            names.add(str(argument).replace(" ", "."))
+        elif opcode.name == "STACK_GLOBAL":
+            names.add(".".join(strings[-2:]))
+        elif "UNICODE" in opcode.name:
+            strings.append(str(argument))
+    return names
 
 
 def _refuse_non_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:

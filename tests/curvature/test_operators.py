@@ -112,7 +112,9 @@ def test_callers_module_is_untouched() -> None:
 def test_batch_curvature_of_linear_regression() -> None:
     torch.manual_seed(1)
     x, y = torch.randn(6, 3, dtype=torch.float64), torch.randn(6, 1, dtype=torch.float64)
-    problem = from_objects(nn.Linear(3, 1, bias=False), (x, y), "mse", batch_size=2, dtype="float64")
+    problem = from_objects(
+        nn.Linear(3, 1, bias=False), (x, y), "mse", batch_size=2, dtype="float64"
+    )
     batch = problem.data.select(torch.tensor([0, 2, 3, 5]))
 
     part, errors = x[[0, 2, 3, 5]], None

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lla.analyses.landscape import LandscapeConfig, parse_range
+from lla.analyses.landscape.checks import curvature_along, quadratic_radius
+from lla.api import analyze
+
+
+def linear_regression() -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(0)
+    return nn.Linear(5, 1), (torch.randn(30, 5), torch.randn(30, 1))
+
+
+@pytest.mark.parametrize("ranges", [{}, {"x": "-1:2:7", "y": "-0.3:0.4:4"}])
+def test_a_quadratic_loss_is_its_own_model(ranges: dict[str, str]) -> None:
+    """For linear regression the surface equals the formula to rounding, off the centre too."""
+    module, data = linear_regression()
+    settings = {"run": {"dtype": "float64"}, "landscape": {"points": 9, **ranges}}
+    report = analyze(module, data, "mse", only=["landscape"], settings=settings)
+    result = report.results["landscape"]
+    surface = result.surface
+    shape = (7, 4) if ranges else (9, 9)
+    assert surface.loss.shape == surface.quadratic.shape == shape
+    np.testing.assert_allclose(surface.loss, surface.quadratic, rtol=1e-10)
+    assert result.center_error.value <= 1e-12
+    assert not result.quadratic_radius.converged  # it holds on the whole plane
+    for name, index in (("curvature_alpha", 0), ("curvature_beta", 1)):
+        found = getattr(result, name)
+        assert found.value == pytest.approx(result.axes.eigenvalues[index], rel=1e-6)
+        assert found.low <= result.axes.eigenvalues[index] <= found.high
+
+
+def test_points_are_what_the_model_gives_when_its_parameters_are_set() -> None:
+    """Any point again, by setting the parameters of a copy and calling it."""
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)).eval()
+    data = (torch.randn(50, 4), torch.randint(0, 3, (50,)))
+    settings = {"run": {"dtype": "float64"}, "landscape": {"points": 5}}
+    report = analyze(module, data, only=["spectrum", "landscape"], settings=settings, batch_size=7)
+    surface = report.results["landscape"].surface
+
+    from lla.analyses.shared import EIGENPAIRS
+    from lla.analyses.workspace import Workspace
+    from lla.problem import from_objects
+
+    problem = from_objects(module, data, dtype="float64", batch_size=7)
+    vectors = Workspace(configs={}).get(EIGENPAIRS, problem).vectors
+    twin = module.double()
+    start = torch.nn.utils.parameters_to_vector(twin.parameters()).detach()
+    for row, alpha in enumerate(surface.alpha):
+        for column, beta in enumerate(surface.beta):
+            place = start + float(alpha) * vectors[0] + float(beta) * vectors[-1]
+            nn.utils.vector_to_parameters(place, twin.parameters())
+            with torch.no_grad():
+                logits = twin(data[0].double())
+            loss = float(nn.functional.cross_entropy(logits, data[1]))
+            accuracy = float((logits.argmax(1) == data[1]).double().mean())
+            assert surface.loss[row, column] == pytest.approx(loss, rel=1e-9)
+            assert surface.accuracy[row, column] == pytest.approx(accuracy)
+
+
+def test_the_window_reaches_the_stated_rise() -> None:
+    module, data = linear_regression()
+    settings = {"run": {"dtype": "float64"}, "landscape": {"points": 5, "rise": 1e-3}}
+    result = analyze(module, data, "mse", only=["landscape"], settings=settings).results[
+        "landscape"
+    ]
+    rise = result.axes.eigenvalues[0] * result.surface.alpha[-1] ** 2 / 2
+    assert rise == pytest.approx(1e-3)
+    np.testing.assert_allclose(result.surface.alpha, -result.surface.alpha[::-1])
+
+
+def test_non_finite_points_are_kept_and_marked() -> None:
+    data = (torch.ones(6, 2), torch.zeros(6, 1))
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (output.sqrt() - target).square().mean()
+
+    module = nn.Linear(2, 1)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+        module.bias.fill_(1.0)
+    settings = {"landscape": {"x": "-9:9:7", "y": "-9:9:7"}}
+    result = analyze(module, data, loss, only=["landscape"], settings=settings).results["landscape"]
+    finite = np.isfinite(result.surface.loss)
+    assert result.non_finite.value == (~finite).sum() > 0
+    assert (result.surface.status == np.where(finite, 1, 2)).all()
+
+
+def test_curvature_of_a_known_curve() -> None:
+    found = curvature_along(lambda t: 3 + t + 2.5 * t**2 + t**3 + t**4, 3.0, 1.0, 1e-16)
+    assert found.value == pytest.approx(5.0, rel=1e-4)
+    assert found.low <= 5.0 <= found.high
+    kinked = curvature_along(lambda t: abs(t), 0.0, 1.0, 1e-16)
+    assert not kinked.converged
+
+
+def test_radius_lies_between_the_last_good_and_the_first_bad_point() -> None:
+    grid = np.linspace(-2, 2, 5)
+    residual = np.where(np.hypot(grid[:, None], grid[None, :]) > 1.2, 1.0, 0.0)
+    found = quadratic_radius(grid, grid, residual, 0.5)
+    assert (found.low, found.high) == pytest.approx((1.0, 2**0.5))
+    assert quadratic_radius(grid, grid, np.full((5, 5), np.nan), 0.5).high == 0.0
+
+
+def test_ranges() -> None:
+    assert parse_range("-1:1:51") == (-1.0, 1.0, 51)
+    for text in ("1:1:5", "-1:1", "0:1:1", "a:b:3"):
+        with pytest.raises(ValueError, match="1 validation error"):
+            LandscapeConfig(x=text)

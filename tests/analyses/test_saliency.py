@@ -1,0 +1,156 @@
+"""NormGrad against a real identity convolution, closed forms and hand-made networks."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lla.analyses.saliency.capture import grid_of
+from lla.analyses.saliency.run import norm_grad
+from lla.api import analyze
+from lla.errors import ConfigurationError
+from lla.problem import Problem, from_objects
+
+
+def convnet() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
+    )
+
+
+@pytest.fixture
+def problem() -> Problem:
+    torch.manual_seed(0)
+    data = (torch.rand(5, 1, 8, 8), torch.randint(0, 3, (5,)))
+    return from_objects(convnet(), data, dtype="float64")
+
+
+def test_contributions_add_up_to_an_identity_convolutions_gradient(problem: Problem) -> None:
+    """The map is the norm of each location's share in the weight gradient of a real layer."""
+    images, classes = problem.data.inputs[:1], torch.tensor([1])
+    maps = norm_grad(problem, images, classes, ["3"])
+
+    identity = nn.Conv2d(6, 6, 1, bias=False).double()
+    with torch.no_grad():
+        identity.weight.copy_(torch.eye(6)[:, :, None, None])
+    layers = list(problem.module.children())
+    network = nn.Sequential(*layers[:4], identity, *layers[4:])
+    shares = []
+    for row in range(4):
+        for column in range(4):
+            activation = network[:4](images)
+            mask = torch.zeros(4, 4, dtype=torch.float64)
+            mask[row, column] = 1
+            through = identity(activation) * mask + activation * (1 - mask)
+            logit = network[5:](through)[0, 1]
+            (share,) = torch.autograd.grad(logit, identity.weight)
+            shares.append(share)
+            assert float(maps["3"][0, row, column]) == pytest.approx(float(share.norm()), rel=1e-10)
+    logit = network(images)[0, 1]
+    (whole,) = torch.autograd.grad(logit, identity.weight)
+    torch.testing.assert_close(sum(shares), whole)
+
+
+def test_global_average_pooling_in_closed_form() -> None:
+    """GAP + linear head: m_u = ‖w_c‖‖x_u‖/HW, so the class does not matter."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    )
+    data = (torch.rand(6, 1, 8, 8), torch.randint(0, 3, (6,)))
+    problem = from_objects(module, data, dtype="float64")
+    classes = torch.tensor([0, 1, 2, 0, 1, 2])
+    raw = norm_grad(problem, problem.data.inputs, classes, ["0"])["0"]
+    with torch.no_grad():
+        activation = problem.module[0](problem.data.inputs)
+    weight = problem.module[3].weight.detach()[classes]
+    expected = activation.norm(dim=1) * weight.norm(dim=1)[:, None, None] / 36
+    torch.testing.assert_close(raw, expected)
+    report = analyze(module, data, only=["saliency"])
+    assert report.metrics["saliency/class_sensitivity"].value == pytest.approx(1.0)
+
+
+def test_in_place_relu_and_hooks_leave_no_trace(problem: Problem) -> None:
+    images = problem.data.inputs
+    before = problem.module(images)
+    maps = norm_grad(problem, images, torch.zeros(5, dtype=torch.int64), ["0"])
+    with torch.no_grad():
+        activation = problem.module[0](images)
+    # The convolution's own output, before the in-place ReLU overwrites it.
+    ratio = maps["0"] / activation.norm(dim=1)
+    assert bool((activation < 0).any())
+    assert bool(ratio.isfinite().all())
+    assert not any(part._forward_hooks for part in problem.module.modules())
+    assert torch.equal(before, problem.module(images))
+    assert all(parameter.grad is None for parameter in problem.module.parameters())
+
+
+def test_hooks_are_removed_after_an_error(problem: Problem) -> None:
+    with pytest.raises(RuntimeError):
+        norm_grad(problem, torch.rand(2, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1]))
+    assert not any(part._forward_hooks for part in problem.module.modules())
+
+
+def test_the_last_layer_of_each_resolution_is_chosen(problem: Problem) -> None:
+    maps = norm_grad(problem, problem.data.inputs, torch.zeros(5, dtype=torch.int64))
+    assert {name: tuple(raw.shape[1:]) for name, raw in maps.items()} == {"1": (8, 8), "4": (4, 4)}
+
+
+def test_an_unknown_layer_is_told_with_the_nearest(problem: Problem) -> None:
+    with pytest.raises(ConfigurationError, match="no layer '33'"):
+        norm_grad(problem, problem.data.inputs, torch.zeros(5, dtype=torch.int64), ["33"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "image", "grid"),
+    [
+        ((2, 17, 8), (2, 1, 8, 8), (4, 4, 1)),
+        ((2, 16, 8), (2, 1, 8, 8), (4, 4, 0)),
+        ((2, 8, 8), (2, 1, 8, 4), (4, 2, 0)),
+        ((2, 9, 8), (2, 1, 8, 4), (4, 2, 1)),
+        ((2, 5, 4, 3), (2, 1, 8, 8), (4, 3, 0)),
+    ],
+)
+def test_grids(shape: tuple[int, ...], image: tuple[int, ...], grid: tuple[int, int, int]) -> None:
+    found = grid_of(torch.zeros(shape), torch.Size(image))
+    assert found is not None
+    assert (found.rows, found.columns, found.skipped) == grid
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 8), (2, 8), (2, 6, 1, 1)])
+def test_no_grid(shape: tuple[int, ...]) -> None:
+    assert grid_of(torch.zeros(shape), torch.Size((2, 1, 8, 8))) is None
+
+
+def test_stored_maps_and_degenerate_ones() -> None:
+    torch.manual_seed(0)
+    images = torch.rand(6, 1, 8, 8)
+    images[0] = 0.0
+    module = nn.Sequential(nn.Conv2d(1, 3, 1, bias=False), nn.Flatten(), nn.Linear(192, 2))
+    report = analyze(module, (images, torch.zeros(6, dtype=torch.int64)), only=["saliency"])
+    result = report.results["saliency"]
+    (found,) = result.maps.values()
+    assert found.degenerate.tolist() == [True, *[False] * 5]
+    assert np.isfinite(found.normalized).all()
+    np.testing.assert_array_equal(found.normalized[1:].max(axis=(1, 2)), 1.0)
+    np.testing.assert_array_equal(found.normalized.min(axis=(1, 2)), 0.0)
+    assert "5 of 6" in report.metrics["saliency/class_sensitivity"].method
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "word"),
+    [
+        (nn.Linear(3, 2), torch.randn(5, 3), "not images"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), torch.rand(5, 1, 8, 8), "spatial axes"),
+    ],
+)
+def test_where_there_is_nothing_to_map(module: nn.Module, inputs: torch.Tensor, word: str) -> None:
+    report = analyze(module, (inputs, torch.randint(0, 2, (5,))), only=["saliency"])
+    assert word in report.metrics["saliency/class_sensitivity"].why

@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lla.analyses.spectrum.criteria import (
+    extreme_ratio,
+    mass_ratio,
+    negative_ratio,
+    spectrum_type,
+)
+from lla.api import analyze
+from lla.curvature import Hessian
+from lla.estimate import Estimate
+from lla.krylov import Quadrature
+from lla.problem import from_objects
+from tests.oracles import columns
+
+
+def test_criteria_of_a_three_point_spectrum() -> None:
+    """Spectrum {−1, 0, 4}, equal weights: r_e = K_H1 = 0.25, K_H0.5 = 0.5."""
+    third = np.full((2, 3), 1 / 3)
+    quadrature = Quadrature(np.tile([-1.0, 0.0, 4.0], (2, 1)), third)
+    low, high = Estimate.exact(-1.0, method=""), Estimate.exact(4.0, method="")
+    assert extreme_ratio(low, high).value == 0.25
+    assert negative_ratio(low, high).value == -0.25
+    assert mass_ratio(quadrature, 1.0, 0.95).value == pytest.approx(0.25)
+    assert mass_ratio(quadrature, 0.5, 0.95).value == pytest.approx(0.5)
+
+
+def test_ratios_carry_the_residual_intervals() -> None:
+    low = Estimate(-1.0, -1.1, -0.9)
+    high = Estimate(4.0, 3.9, 4.1)
+    found = extreme_ratio(low, high)
+    assert (found.low, found.high) == pytest.approx((0.9 / 4.1, 1.1 / 3.9))
+    assert extreme_ratio(Estimate(0.0, -0.1, 0.1), high).low == 0.0
+
+
+def test_spectrum_types() -> None:
+    sparse, dense = Estimate.exact(0.995, method=""), Estimate.exact(0.5, method="")
+    mild, strong = Estimate.exact(-0.2, method=""), Estimate.exact(-0.6, method="")
+    missing = Estimate.missing("λ_min ≥ 0")
+    assert spectrum_type(mild, dense).value == "mainly_positive"
+    assert spectrum_type(missing, dense).value == "mainly_positive"
+    assert spectrum_type(strong, sparse).value == "mainly_negative"
+    assert spectrum_type(mild, sparse).value == "quasi_singular"
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    return module, (torch.randn(40, 6), torch.randint(0, 3, (40,)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_metric_holds_the_dense_answer(small, seed: int) -> None:
+    module, data = small
+    problem = from_objects(module, data, dtype="float64")
+    matrix = columns(Hessian(problem), problem.space.size).numpy()
+    values = np.linalg.eigvalsh(matrix)
+    settings = {
+        "run": {"dtype": "float64", "seed": seed, "tolerance": 0.1, "confidence": 0.999},
+        "spectrum": {"steps": 80, "largest": 5, "smallest": 2},
+    }
+    report = analyze(module, data, only=["spectrum"], settings=settings)
+    result = report.results["spectrum"]
+
+    np.testing.assert_allclose(result.eigenvalues[:5], values[::-1][:5], rtol=1e-8)
+    np.testing.assert_allclose(result.eigenvalues[5:], values[1::-1], rtol=1e-8)
+    positive, negative = values[values > 0].sum(), -values[values < 0].sum()
+    truths = {
+        "hessian/lambda_max": values[-1],
+        "hessian/lambda_min": values[0],
+        "hessian/trace": values.sum(),
+        "hessian/frobenius": np.linalg.norm(values),
+        "hessian/effective_rank": values.sum() ** 2 / (values**2).sum(),
+        "hessian/r_e": abs(values[0] / values[-1]),
+        "hessian/C_t": values[0] / values[-1],
+        "hessian/K_H1": negative / positive,
+    }
+    for path, truth in truths.items():
+        found = report.metrics[path]
+        slack = 1e-9 * abs(truth)
+        assert found.low - slack <= truth <= found.high + slack, path
+    start = 0
+    for index, size in enumerate(result.layers.parameters):
+        block = float(np.trace(matrix[start : start + size, start : start + size]))
+        assert result.layers.low[index] - 1e-9 <= block <= result.layers.high[index] + 1e-9
+        start += size
+    assert result.layers.names == ("0", "2")
+    assert result.layers.share.sum() == pytest.approx(1.0)
+
+
+def test_density_counts_eigenvalues(small) -> None:
+    module, data = small
+    problem = from_objects(module, data, dtype="float64")
+    values = np.linalg.eigvalsh(columns(Hessian(problem), problem.space.size).numpy())
+    settings = {
+        "run": {"dtype": "float64"},
+        "spectrum": {"probes": 400, "steps": 400 * 40, "max_probes": 400},
+    }
+    report = analyze(module, data, only=["spectrum"], settings=settings)
+    density = report.results["spectrum"].density
+    cell = np.diff(density.eigenvalue)[0]
+    assert density.density.sum() * cell == pytest.approx(1.0, abs=1e-6)
+    middle = 0.3 * values[-1]
+    share = (density.density[density.eigenvalue > middle]).sum() * cell
+    assert share == pytest.approx((values > middle).mean(), abs=0.02)
+
+
+def test_results_depend_on_the_seed_alone(small) -> None:
+    module, data = small
+    alone = analyze(module, data, only=["spectrum"]).metrics
+    torch.rand(7)
+    whole = analyze(module, data, skip=["saliency"]).metrics
+    other = analyze(module, data, only=["spectrum"], settings={"run": {"seed": 1}}).metrics
+    assert {path: whole[path] for path in alone} == alone
+    assert other["hessian/trace"] != alone["hessian/trace"]
+
+
+def test_a_dense_lanczos_limit_is_told(small) -> None:
+    module, data = small
+    report = analyze(module, data, only=["spectrum"], settings={"spectrum": {"max_steps": 6}})
+    assert not report.metrics["hessian/lambda_min"].converged
