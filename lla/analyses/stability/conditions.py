@@ -134,7 +134,7 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
 def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     """Rule 2: tr(H) ≤ 2/η for SGD at batch size 1; for larger batches it raises false alarms."""
     limit = _inverse(curvature.trace, 2.0, "2 / tr(H)", "tr(H) is not positive")
-    excluded = run.frozen or _excluded_with_noise(run)
+    excluded = run.elsewhere or run.frozen or _excluded_with_noise(run)
     if not excluded and run.batch_size != 1:
         excluded = f"it holds for batches of 1, and training used {run.batch_size}"
     if not excluded and not run.interpolates:
@@ -148,7 +148,7 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     From the necessary form 6b of Mulayoff & Michaeli with rank-K per-sample Hessians, for which
     ‖H_i‖_F² ≥ tr(H_i)²/K; K = 1 is the rule of Wu & Su.
     """
-    excluded = run.frozen or _excluded_with_noise(run)
+    excluded = run.elsewhere or run.frozen or _excluded_with_noise(run)
     if not excluded and not run.square_loss:
         excluded = "it holds for the square loss only"
     if not excluded and run.full_batch:

@@ -1,0 +1,36 @@
+# The five verbs of this project. Override the interpreter and the environment's place:
+#   make demo PYTHON=python3.12 VENV=/tmp/lla
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types clean
+
+demo: $(STAMP)
+	@mkdir -p demo
+	cd demo && $(abspath $(BIN))/lla analyze ../sample_checkpoints/digits_cnn.pt --figures figures
+	@echo
+	@echo "report:  $(abspath demo)/digits_cnn.lla.h5"
+	@echo "page:    $(abspath demo)/digits_cnn.lla.html"
+	@echo "figures: $(abspath demo)/figures"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache
+
+# Made again whenever what is to be installed changes; the pins keep a plain index from choosing a
+# newer torch, with gigabytes of CUDA libraries, than the one that was tried.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,samples]"
+	@touch $@

@@ -1,0 +1,124 @@
+"""All figures of a report, and their files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lla.analyses.analysis import imported
+from lla.errors import ReportError
+from lla.report import Report
+from lla_plots import summary
+from lla_plots.style import styled
+
+__all__ = ["draw", "render", "save"]
+
+_DPI = 200
+_SUMMARY = "summary"
+# Without dates and versions, the same report gives the same bytes.
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def draw(report: Report, only: Collection[str] = ()) -> dict[str, Figure]:
+    """Draw the figures of each analysis, and the summary.
+
+    Args:
+        report: What to draw.
+        only: Names of analyses or of figures, "summary" among them; by default all.
+
+    Returns:
+        Figures by name, in the order of the analyses, the summary last. An analysis without
+        figures, or with nothing to draw, adds none.
+    """
+    found: dict[str, Figure] = {}
+    for analysis, result in report.analyses():
+        if not analysis.figures or only == (_SUMMARY,):
+            continue
+        figures = imported(analysis.figures)(result, report.caption)
+        found.update(
+            (name, figure)
+            for name, figure in figures.items()
+            if not only or analysis.name in only or name in only
+        )
+    if not only or _SUMMARY in only:
+        found[_SUMMARY] = summary.figure(report)
+    return found
+
+
+def save(
+    report: Report,
+    folder: str | Path,
+    formats: Sequence[str] = ("png",),
+    only: Collection[str] = (),
+) -> list[Path]:
+    """Write the figures to files; each replaces its former version only when it is complete.
+
+    Args:
+        report: What to draw.
+        folder: Where to; made if it does not exist.
+        formats: Among "png", "svg" and "pdf".
+        only: Names of analyses or of figures; by default all.
+
+    Returns:
+        The files, in the order of :func:`draw`.
+
+    Raises:
+        ReportError: The folder cannot be written, or a format is unknown.
+    """
+    unknown = [name for name in formats if name not in _METADATA]
+    if unknown:
+        raise ReportError(
+            f"'{unknown[0]}' is not a format of figures", f"choose among: {', '.join(_METADATA)}"
+        )
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return [
+            replace(place / f"{name}.{kind}", render(figure, kind))
+            for name, figure in draw(report, only).items()
+            for kind in formats
+        ]
+    except OSError as error:
+        raise ReportError(
+            f"figures cannot be written to '{place}': {error.strerror or error}",
+            "choose another folder with --output",
+        ) from None
+
+
+@styled
+def render(figure: Figure, kind: str = "png", dpi: float = _DPI) -> bytes:
+    """A figure as the content of a file; the same figure gives the same bytes."""
+    from io import BytesIO
+
+    stream = BytesIO()
+    figure.savefig(stream, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    return stream.getvalue()
+
+
+def replace(target: Path, content: bytes) -> Path:
+    """Write a file beside its place, then move it there: no reader sees half of it."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # mkstemp makes private files; a figure has the mode of any file its owner writes.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return target

@@ -1,0 +1,177 @@
+"""Small results and reports made by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from lla.analyses.baseline import BaselineResult
+from lla.analyses.landscape import Axes, LandscapeResult, Surface
+from lla.analyses.saliency import SaliencyMap, SaliencyResult
+from lla.analyses.spectrum import Density, Layers, SpectrumResult
+from lla.analyses.stability import Conditions, StabilityResult
+from lla.estimate import Estimate, Label, Verdict
+from lla.report import CheckpointFacts, Report, Stage
+
+CAPTION = "net.pt · sha256 0123456789ab · 100 parameters"
+
+
+def certified(value, half=0.01):
+    return Estimate(value, value - half, value + half, method="by hand")
+
+
+def sampled(value, half=0.5, **more):
+    return Estimate(
+        value, value - half, value + half, 0.95, stderr=half / 2, method="by hand", **more
+    )
+
+
+def exact(value):
+    return Estimate.exact(value, method="by hand")
+
+
+def spectrum(**changes):
+    x = np.linspace(-2, 12, 128)
+    density = np.exp(-(x**2) / 0.1) + 1e-3 * np.exp(-((x - 10) ** 2) / 0.1)
+    nodes = np.array([[-1.0, 0.001, 3.0, 10.0], [-0.8, 0.002, 4.0, 10.0]])
+    weights = np.array([[0.1, 0.8, 0.05, 0.05], [0.1, 0.85, 0.04, 0.01]])
+    result = SpectrumResult(
+        lambda_max=certified(10.0),
+        lambda_min=certified(-1.0),
+        trace=sampled(17.0),
+        frobenius=sampled(11.0),
+        effective_rank=sampled(2.4),
+        r_e=certified(0.1, 0.001),
+        C_t=certified(-0.1, 0.001),
+        K_H1=sampled(0.2, 0.05),
+        K_H05=sampled(0.3, 0.05),
+        near_zero=sampled(0.8, 0.1),
+        type=Label("mainly_positive", "C_t = -0.1"),
+        eigenvalues=np.array([10.0, 4.0, -1.0]),
+        residuals=np.array([1e-4, 0.5, 1e-3]),
+        converged=np.array([True, False, True]),
+        density=Density(x, density, 0.5 * density, 1.5 * density, exact(0.2), nodes, weights),
+        layers=Layers(
+            ("first", "second"),
+            np.array([40, 60]),
+            np.array([12.0, 5.0]),
+            np.array([11.0, 4.5]),
+            np.array([13.0, 5.5]),
+            np.array([12 / 17, 5 / 17]),
+        ),
+    )
+    return replace(result, **changes)
+
+
+def landscape(hole=False, **changes):
+    alpha, beta = np.linspace(-0.5, 0.5, 7), np.linspace(-1, 1, 9)
+    a, b = np.meshgrid(alpha, beta, indexing="ij")
+    loss = 0.01 + 5 * a**2 + 3 * b**4
+    status = np.ones(loss.shape, dtype=np.int8)
+    if hole:
+        loss[0, 1:3], status[0, 1:3] = np.nan, 2
+    result = LandscapeResult(
+        center_error=exact(0.0),
+        curvature_alpha=certified(10.0),
+        curvature_beta=certified(-1.0),
+        cosine=exact(0.0),
+        quadratic_radius=certified(0.25),
+        non_finite=exact(float((status == 2).sum())),
+        surface=Surface(alpha, beta, loss, loss * 0 + 0.5, 0.01 + 5 * a**2 - b**2 / 2, status),
+        axes=Axes(
+            ("eigenvector of λ_max", "eigenvector of λ_min"),
+            np.array([10.0, -1.0]),
+            np.array([1e-4, 1e-3]),
+            np.ones(2),
+        ),
+    )
+    return replace(result, **changes)
+
+
+def stability(lr=0.1, **changes):
+    nan = math.nan
+    outcomes = ("consistent", "violated", "not_applicable", "inconclusive", "at_edge")
+    result = StabilityResult(
+        lr=exact(lr) if lr else Estimate.missing("the learning rate is unknown; pass --lr"),
+        batch_size=exact(64.0),
+        sharpness_times_lr=certified(0.5),
+        gd_max_lr=certified(0.2),
+        trace_max_lr=certified(0.05),
+        trace_frobenius_max_lr=Estimate.missing("it holds for the square loss only"),
+        batch_sharpness=sampled(20.0, converged=False),
+        batch_sharpness_max_lr=sampled(0.1, 0.02),
+        sgd_max_lr=sampled(0.05, 0.01),
+        interpolates=exact(1.0),
+        conditions=Conditions(
+            ("λ_max (GD)", "tr H", "tr H and ‖H‖", "batch sharpness", "another"),
+            np.array([0.2, 0.05, nan, 0.1, np.inf]),
+            np.array([0.19, 0.04, nan, 0.08, 0.1]),
+            np.array([0.21, 0.06, nan, np.inf, np.inf]),
+            outcomes,
+        ),
+        verdicts=tuple(
+            Verdict(f"stability.{name}", outcome, f"why {name}")
+            for name, outcome in zip("abcde", outcomes, strict=True)
+        ),
+    )
+    return replace(result, **changes)
+
+
+def saliency(count=3, **changes):
+    random = np.random.default_rng(0)
+    degenerate = np.zeros(count, dtype=bool)
+    degenerate[-1] = True
+    maps = {
+        name: SaliencyMap(raw, raw, degenerate)
+        for name, raw in (("a", random.random((count, 4, 4))), ("b", random.random((count, 2, 2))))
+    }
+    result = SaliencyResult(
+        class_sensitivity=sampled(0.5, 0.1),
+        images=random.random((count, 3, 8, 8)),
+        indices=np.arange(count),
+        predicted=np.full(count, 7),
+        targets=np.array([7] * (count - 1) + [4]),
+        combined=random.random((count, 8, 8)),
+        maps=maps,
+    )
+    return replace(result, **changes)
+
+
+def no_saliency():
+    why = "the inputs are no images"
+    return SaliencyResult(Estimate.missing(why), None, None, None, None, None, {})
+
+
+def report(path="runs/net.pt", **results):
+    results = {
+        "baseline": BaselineResult(exact(0.01), exact(1.0), exact(0.02)),
+        "spectrum": spectrum(),
+        "stability": stability(),
+        "landscape": landscape(),
+        "saliency": saliency(),
+        **results,
+    }
+    return Report(
+        checkpoint=CheckpointFacts(path, "0123456789ab" + "0" * 52, "torch", 100),
+        results={name: result for name, result in results.items() if result is not None},
+        stages={"spectrum": Stage("done", 1.5, {"matvecs": 300})},
+        plan={"chunk": 256},
+        provenance={
+            "versions": {"lla": "0.1.0"},
+            "settings": {"seed": 0, "dtype": "float32"},
+            "configuration": {
+                "run": {"tolerance": 0.02},
+                "spectrum": {"max_probes": 200},
+                "stability": {"max_batches": 100},
+            },
+            "origins": {"run.tolerance": "--tolerance"},
+            "data": {"source": "digits.npz", "split": "train", "samples": 50, "sha256": "beef"},
+        },
+    )
+
+
+def texts(figure):
+    """Everything that a figure says."""
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
