@@ -29,7 +29,8 @@ class Estimate:
     """A scalar, the interval that holds it, and how both were obtained.
 
     ``low`` and ``high`` bound the value *for the data analysed* at ``confidence``; a confidence of
-    1 means that the interval is certified or the value exact. ``stderr`` is the standard error of
+    1 means that the interval is certified or the value exact, NaN that the interval indicates the
+    error without a stated level. ``stderr`` is the standard error of
     a stochastic estimate. ``sampling_stderr`` is the error from having analysed a sample of a
     larger set. A value that does not exist is NaN, and ``why`` says why.
     """

@@ -32,7 +32,7 @@ def test_a_wheel_works_elsewhere(samples: Path, tmp_path: Path) -> None:
 
     # Before the checkout's own packages on the path; the checkout is not the current folder.
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    code = "import lla, lla_cli, lla_plots; print(lla.__file__, lla_cli.__file__, lla_plots.__file__)"
+    code = "import lla, lla_cli, lla_plots as p; print(lla.__file__, lla_cli.__file__, p.__file__)"
     where = subprocess.run(
         [sys.executable, "-c", code],
         cwd=work,

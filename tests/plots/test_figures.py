@@ -111,9 +111,11 @@ def test_the_surface_lies_over_the_whole_plane():
     figure = landscape.figures(build.landscape(), CAPTION)["surface"]
     axes = figure.axes[0]
     low, high = axes.get_zlim()
-    sheet = next(item for item in axes.collections if hasattr(item, "_facecolors2d"))
     assert axes.name == "3d"
-    assert sheet is not None
+    assert axes.collections
+    for ends, span in ((axes.get_xlim(), 0.5), (axes.get_ylim(), 1.0)):
+        assert ends[0] <= -span
+        assert ends[1] >= span
     # The loss spans orders of magnitude: its logarithm is drawn, the contours well below it.
     assert low < math.log10(0.01) - 0.5
     assert high >= math.log10(4.26)
@@ -226,5 +228,7 @@ def test_the_users_style_neither_matters_nor_changes():
 
 
 def test_a_dollar_in_a_caption_starts_no_formula():
-    figure = spectrum.figures(build.spectrum(), "cost $x_{ and $y")["spectrum"]
+    figure = stability.figures(build.stability(), "cost $x_{ and $y")["stability"]
     figure.canvas.draw()
+    names = {"$x_{ and $y": build.saliency().maps["a"]}
+    saliency.figures(build.saliency(maps=names), CAPTION)["saliency"].canvas.draw()

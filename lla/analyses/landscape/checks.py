@@ -43,6 +43,7 @@ def _halved(along: Callable[[float], float], center: float, step: float, eps: fl
         value,
         value - error,
         value + error,
+        confidence=math.nan,
         converged=error <= 0.1 * abs(value),
         method=f"central differences, steps {step:.3g} and {step / 2:.3g}, extrapolated",
         units="loss",
@@ -71,6 +72,7 @@ def quadratic_radius(
             inscribed,
             inscribed,
             math.inf,
+            confidence=math.nan,
             converged=False,
             method=f"no grid point is off by more than {limit:.3g}: a lower bound",
             units="parameter norm",
@@ -82,6 +84,7 @@ def quadratic_radius(
         (low + high) / 2,
         low,
         high,
+        confidence=math.nan,
         method=f"grid points where |L − quadratic| exceeds {limit:.3g}",
         units="parameter norm",
     )

@@ -1,0 +1,82 @@
+"""What one Hessian product costs, in gradients: graphs kept between products against made anew.
+
+    python benchmarks/products.py [--rounds 15] [--device cpu]
+
+Gradient, product on kept graphs and product with the graph made anew take turns in one process, so
+that a machine whose speed drifts slows all of them; printed are medians of the ratios, round by
+round. Both products are checked against each other first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+
+from lla import checkpoint
+from lla.curvature import Hessian, gradient
+from lla.problem import Problem, build
+from lla.settings import Layer, find_recipe, read_recipe, resolve
+
+SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
+NAMES = ("digits_mlp.pt", "digits_cnn.pt", "digits_vit.safetensors", "charlm.pt")
+MEMORY = 2 << 30
+
+
+def sample(name: str, device: str) -> Problem:
+    """The problem of a sample checkpoint."""
+    path = SAMPLES / name
+    recipe = find_recipe(path)
+    assert recipe is not None
+    settings = resolve([read_recipe(recipe), Layer("flags", {})])
+    return build(
+        checkpoint.load(path),
+        model=settings.model,
+        data=settings.data,
+        loss=settings.loss,
+        training=settings.training,
+        folder=Path(),
+        device=device,
+    )
+
+
+def seconds(work: Callable[[], object], device: str) -> float:
+    """Wall time of one call, the device's queue included."""
+    begin = time.perf_counter()
+    work()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Measure every sample and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
+    print(
+        f"{'sample':24} {'P':>7} {'gradient':>10} {'kept':>10} {'anew':>10}   (products in gradients)"
+    )
+    for name in NAMES:
+        problem = sample(name, options.device)
+        kept, anew = Hessian(problem, memory=MEMORY), Hessian(problem)
+        vector = torch.randn(kept.size, dtype=torch.float64, device=kept.device)
+        torch.testing.assert_close(kept(vector), anew(vector), rtol=1e-5, atol=1e-6)
+        works = (lambda: gradient(problem), lambda: kept(vector), lambda: anew(vector))
+        rounds = [[seconds(work, options.device) for work in works] for _ in range(options.rounds)]
+        unit = statistics.median(row[0] for row in rounds)
+        ratios = [statistics.median(row[i] / row[0] for row in rounds) for i in (1, 2)]
+        print(f"{name:24} {kept.size:7} {1e3 * unit:7.1f} ms {ratios[0]:10.2f} {ratios[1]:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
