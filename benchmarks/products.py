@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -56,26 +57,29 @@ def seconds(work: Callable[[], object], device: str) -> float:
     return time.perf_counter() - begin
 
 
+def costs(problem: Problem, rounds: int, device: str) -> tuple[float, float, float]:
+    """Seconds of a gradient, and the two kinds of product in gradients: medians over rounds."""
+    kept, anew = Hessian(problem, memory=MEMORY), Hessian(problem)
+    vector = torch.randn(kept.size, dtype=torch.float64, device=kept.device)
+    torch.testing.assert_close(kept(vector), anew(vector), rtol=1e-5, atol=1e-6)
+    works = (partial(gradient, problem), partial(kept, vector), partial(anew, vector))
+    times = [[seconds(work, device) for work in works] for _ in range(rounds)]
+    ratios = [statistics.median(row[i] / row[0] for row in times) for i in (1, 2)]
+    return statistics.median(row[0] for row in times), ratios[0], ratios[1]
+
+
 def main() -> None:
     """Measure every sample and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
-    print(
-        f"{'sample':24} {'P':>7} {'gradient':>10} {'kept':>10} {'anew':>10}   (products in gradients)"
-    )
+    print(f"{'sample':24} {'P':>7} {'gradient':>10} {'kept':>6} {'anew':>6}  (in gradients)")
     for name in NAMES:
         problem = sample(name, options.device)
-        kept, anew = Hessian(problem, memory=MEMORY), Hessian(problem)
-        vector = torch.randn(kept.size, dtype=torch.float64, device=kept.device)
-        torch.testing.assert_close(kept(vector), anew(vector), rtol=1e-5, atol=1e-6)
-        works = (lambda: gradient(problem), lambda: kept(vector), lambda: anew(vector))
-        rounds = [[seconds(work, options.device) for work in works] for _ in range(options.rounds)]
-        unit = statistics.median(row[0] for row in rounds)
-        ratios = [statistics.median(row[i] / row[0] for row in rounds) for i in (1, 2)]
-        print(f"{name:24} {kept.size:7} {1e3 * unit:7.1f} ms {ratios[0]:10.2f} {ratios[1]:10.2f}")
+        unit, kept, anew = costs(problem, options.rounds, options.device)
+        print(f"{name:24} {problem.space.size:7} {1e3 * unit:7.1f} ms {kept:6.2f} {anew:6.2f}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,13 @@ __all__ = [
     "HESSIAN",
     "LAMBDA_MAX",
     "LAMBDA_MIN",
+    "PRECISE_HESSIAN",
     "PROBES",
     "TRACE",
 ]
 
 _BYTES = 8
+_ROUNDING = 100.0  # a product's error in units of eps·‖H‖, generously
 
 
 def _base_evaluation(problem: Problem, workspace: Workspace) -> Evaluation:
@@ -46,6 +48,28 @@ def _hessian(problem: Problem, workspace: Workspace) -> Hessian:
     return Hessian(problem, memory=workspace.memory // 4, on_product=count)
 
 
+def _precise_hessian(problem: Problem, workspace: Workspace) -> Hessian:
+    """The Hessian in float64, for certifying what products in a lower precision found.
+
+    Networks that fix a lower precision in their code cannot be computed in float64: for them it
+    is the working operator, and intervals allow for its rounding.
+    """
+    working = workspace.get(HESSIAN, problem)
+    if problem.theta.dtype == torch.float64:
+        return working
+    double = problem.in_float64()
+    try:
+        with torch.no_grad():
+            double.terms(double.theta, next(double.data.chunks()))
+    except RuntimeError:
+        return working
+
+    def count() -> None:
+        workspace.counts["matvecs"] += 1
+
+    return Hessian(double, on_product=count)
+
+
 def _eigenpairs(problem: Problem, workspace: Workspace) -> Eigenpairs:
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(HESSIAN, problem)
@@ -60,6 +84,7 @@ def _eigenpairs(problem: Problem, workspace: Workspace) -> Eigenpairs:
         smallest=config.smallest,
         tolerance=config.residual_tolerance or math.sqrt(operator.eps),
         max_steps=steps,
+        precise=workspace.get(PRECISE_HESSIAN, problem),
         on_step=lambda done: workspace.progress.update(done, steps, "Lanczos steps at most"),
     )
 
@@ -100,10 +125,12 @@ def _probes_needed(samples: tuple[TraceSample, ...], workspace: Workspace) -> in
 def _extreme(problem: Problem, workspace: Workspace, index: int) -> Estimate:
     pairs = workspace.get(EIGENPAIRS, problem)
     value, residual = float(pairs.values[index]), float(pairs.residuals[index])
+    eps = workspace.get(PRECISE_HESSIAN, problem).eps
+    error = residual + _ROUNDING * eps * pairs.norm
     return Estimate(
         value,
-        value - residual,
-        value + residual,
+        value - error,
+        value + error,
         converged=bool(pairs.converged[index]),
         method=f"Lanczos, {len(pairs.krylov.alpha)} steps, interval from the residual",
         units="loss",
@@ -165,6 +192,7 @@ def _within(tolerance: float, estimate: Estimate) -> Estimate:
 BASE_EVALUATION = Shared("base evaluation", _base_evaluation)
 GRADIENT = Shared("gradient", _gradient)
 HESSIAN = Shared("hessian", _hessian)
+PRECISE_HESSIAN = Shared("precise hessian", _precise_hessian)
 EIGENPAIRS = Shared("eigenpairs", _eigenpairs)
 PROBES = Shared("probes", _probes)
 LAMBDA_MAX = Shared("lambda_max", _lambda_max)

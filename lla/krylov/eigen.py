@@ -58,6 +58,7 @@ def extreme_eigenpairs(
     smallest: int,
     tolerance: float,
     max_steps: int,
+    precise: LinearOperator | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Eigenpairs:
     """Eigenpairs at both ends by one Lanczos run, stopped when all residuals are small.
@@ -69,6 +70,8 @@ def extreme_eigenpairs(
         smallest: How many algebraically smallest.
         tolerance: Residual bound, relative to ‖A‖₂.
         max_steps: Largest number of products.
+        precise: The same operator in higher precision, to certify the pairs with; A itself if
+            None.
         on_step: Told the number of products so far.
 
     Returns:
@@ -103,13 +106,13 @@ def extreme_eigenpairs(
         done=done,
         fresh=lambda step: draw(step + 1).to(operator.device),
     )
-    return _certified(operator, krylov, largest, smallest, tolerance)
+    return _certified(precise or operator, krylov, largest, smallest, tolerance)
 
 
 def _certified(
     operator: LinearOperator, krylov: Krylov, largest: int, smallest: int, tolerance: float
 ) -> Eigenpairs:
-    """Ritz pairs of both ends with residuals measured by one product each."""
+    """Ritz pairs of both ends, each with its Rayleigh quotient and residual by one product."""
     values, columns = krylov.ritz()
     size = len(values)
     largest = min(largest, size)
@@ -118,13 +121,18 @@ def _certified(
     coordinates = torch.from_numpy(columns[:, chosen].T.copy()).to(krylov.basis.device)
     vectors = coordinates @ krylov.basis
     vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    residuals = []
-    for theta, vector in zip(values[chosen], vectors, strict=True):
-        residuals.append(float(torch.linalg.vector_norm(operator(vector) - theta * vector)))
+    quotients, residuals = [], []
+    for vector in vectors:
+        product = operator(vector)
+        quotients.append(float(vector @ product))
+        rest = product - quotients[-1] * vector
+        residuals.append(float(torch.linalg.vector_norm(rest)))
+    # Nearly equal Ritz values may change places.
+    order = np.argsort(quotients)[::-1]
     return Eigenpairs(
-        values=values[chosen],
-        vectors=_signed(vectors),
-        residuals=np.array(residuals),
+        values=np.array(quotients)[order],
+        vectors=_signed(vectors[order.copy()]),
+        residuals=np.array(residuals)[order],
         tolerance=tolerance * float(np.abs(values).max()),
         krylov=krylov,
     )

@@ -17,7 +17,7 @@ from lla.problem.data import load_data, make_dataset
 from lla.problem.losses import adapt, resolve_loss
 from lla.problem.model import make_model
 from lla.problem.parameters import ParameterSpace
-from lla.problem.problem import Dataset, LossFunction, Objective, Problem
+from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
 __all__ = ["build", "from_objects"]
@@ -159,8 +159,29 @@ def _check(problem: Problem) -> None:
             "two passes over the same batch gave different losses: the network or loss is random",
             "switch dropout and sampling off in evaluation mode",
         )
+    _check_additive(problem, batch, float(first.total), float(first.weight))
     if not math.isfinite(float(first.total)):
         raise CheckpointError(
             f"the loss at the checkpoint is {float(first.total)}",
             "analyse an earlier checkpoint, or try --dtype float64",
+        )
+
+
+def _check_additive(problem: Problem, batch: Batch, total: float, weight: float) -> None:
+    """A batch's sum and weight must be those of its parts: else chunking changes the loss."""
+    cut = max(1, len(batch.inputs) // 3)
+    with torch.no_grad():
+        parts = [problem.terms(problem.theta, part) for part in batch.chunks(cut)]
+    sums = (math.fsum(float(part.total) for part in parts), sum(float(p.weight) for p in parts))
+    slack = 1e4 * torch.finfo(problem.theta.dtype).eps
+    same = all(
+        math.isclose(one, other, rel_tol=slack, abs_tol=slack)
+        for one, other in zip(sums, (total, weight), strict=True)
+    )
+    if not same and math.isfinite(total):
+        raise ProblemError(
+            f"the loss of a batch is {total:.6g} and that of its parts {sums[0]:.6g} in all: "
+            "it depends on how the data is cut",
+            "write it as fn(module, batch) -> (sum, count), with ignored or weighted targets "
+            "counted as the mean counts them",
         )

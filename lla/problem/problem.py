@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -160,6 +161,16 @@ class Problem:
         total, weight, correct_sum, prediction_sum = sums.tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
         return Evaluation(total / weight, accuracy, weight)
+
+    def in_float64(self) -> Problem:
+        """The same problem computed in float64, on copies of network and data."""
+        objective = copy.deepcopy(self.objective).double()
+        inputs, targets = (
+            part.double() if part.is_floating_point() else part
+            for part in (self.data.inputs, self.data.targets)
+        )
+        data = replace(self.data, inputs=inputs, targets=targets)
+        return replace(self, objective=objective, theta=self.theta.double(), data=data)
 
     @contextmanager
     def second_order(self) -> Iterator[None]:

@@ -56,6 +56,12 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch):
+    """Quick images, after the one page that every test of its size and content reads."""
+    monkeypatch.setattr("lla_plots.page._DPI", 30)
+
+
 @pytest.fixture(scope="module")
 def page():
     return html(build.report())

@@ -214,3 +214,13 @@ def test_missing_and_unexpected_names_are_listed(folder: Path) -> None:
     torch.save({"wieght": torch.ones(3, 4), "bias": torch.ones(3)}, folder / "m.pt")
     with pytest.raises(ProblemError, match=r"missing weight .*wieght.*unexpected wieght"):
         made(folder)
+
+
+def test_a_mean_over_kept_targets_is_refused_where_chunks_would_weight_it_wrongly() -> None:
+    case = next(case for case in CASES if case.name == "text")
+
+    def mean(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output.movedim(-1, 1), target, ignore_index=-100)
+
+    with pytest.raises(ProblemError, match="depends on how the data is cut"):
+        from_objects(case.module(), (case.inputs(), case.targets()), mean)
