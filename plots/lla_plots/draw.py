@@ -40,8 +40,11 @@ def draw(report: Report, only: Collection[str] = ()) -> dict[str, Figure]:
         figures, or with nothing to draw, adds none.
     """
     found: dict[str, Figure] = {}
+    # A name that is no analysis' may be that of any analysis' figure.
+    by_analysis = set(only) <= {_SUMMARY, *report.results}
     for analysis, result in report.analyses():
-        if not analysis.figures or only == (_SUMMARY,):
+        unwanted = only and by_analysis and analysis.name not in only
+        if not analysis.figures or unwanted:
             continue
         figures = imported(analysis.figures)(result, report.caption)
         found.update(

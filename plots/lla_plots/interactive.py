@@ -102,11 +102,6 @@ def surface(result: LandscapeResult) -> Figure | None:
     span = (high - low) or 1.0
     # plotly's own logarithmic axis has no projected contours; the ticks say the loss instead.
     ticks = _ticks(low, high, logarithmic)
-    labels = axis_labels(result)
-    # plotly reads tags in its texts: those of a name must not be any.
-    x_label, y_label = (
-        label.replace("<", "‹").replace(">", "›").replace(", λ", ",<br>λ") for label in labels
-    )
     sheet = {
         "type": "surface",
         "x": _plain(result.surface.alpha),
@@ -127,28 +122,29 @@ def surface(result: LandscapeResult) -> Figure | None:
             }
         },
     }
-    return {
-        "data": [sheet, *_checkpoint(result, height)],
-        "layout": {
-            "scene": {
-                "xaxis": {"title": {"text": x_label}},
-                "yaxis": {"title": {"text": y_label}},
-                "zaxis": {
-                    "title": {"text": "loss"},
-                    "range": [low - 0.5 * span, high + 0.03 * span],
-                    **ticks,
-                },
-                "aspectmode": "manual",
-                "domain": {"x": [0, 0.95], "y": [0.06, 1]},
-                "aspectratio": {"x": 1, "y": 1, "z": 0.75},
-                "camera": {
-                    "eye": {"x": 1.35, "y": -1.5, "z": 0.9},
-                    "center": {"x": 0, "y": 0, "z": -0.08},
-                },
-            },
-            "margin": {"t": 0, "b": 0, "l": 0, "r": 0},
+    heights = {"range": [low - 0.5 * span, high + 0.03 * span], **ticks}
+    return {"data": [sheet, *_checkpoint(result, height)], "layout": _scene(result, heights)}
+
+
+def _scene(result: LandscapeResult, heights: dict[str, Any]) -> dict[str, Any]:
+    # plotly reads tags in its texts: those of a name must not be any.
+    x_label, y_label = (
+        label.replace("<", "‹").replace(">", "›").replace(", λ", ",<br>λ")
+        for label in axis_labels(result)
+    )
+    scene = {
+        "xaxis": {"title": {"text": x_label}},
+        "yaxis": {"title": {"text": y_label}},
+        "zaxis": {"title": {"text": "loss"}, **heights},
+        "aspectmode": "manual",
+        "domain": {"x": [0, 0.95], "y": [0.06, 1]},
+        "aspectratio": {"x": 1, "y": 1, "z": 0.75},
+        "camera": {
+            "eye": {"x": 1.35, "y": -1.5, "z": 0.9},
+            "center": {"x": 0, "y": 0, "z": -0.08},
         },
     }
+    return {"scene": scene, "margin": {"t": 0, "b": 0, "l": 0, "r": 0}}
 
 
 def _ticks(low: float, high: float, logarithmic: bool) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _with_palette(picture: Image.Image) -> Image.Image:
     frequent = picture.quantize(256 - len(fixed)).getpalette() or []
     palette = np.concatenate((fixed, np.reshape(frequent, (-1, 3))))[:256].astype(np.int32)
     pixels = np.asarray(picture, dtype=np.int32)
-    codes, places = np.unique(pixels @ [1 << 16, 1 << 8, 1], return_inverse=True)
+    codes, places = np.unique(pixels @ np.array([1 << 16, 1 << 8, 1]), return_inverse=True)
     colors = np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=1)
     nearest = [((palette - color) ** 2).sum(axis=1).argmin() for color in colors]
     found = Image.fromarray(np.array(nearest, dtype=np.uint8)[places.reshape(pixels.shape[:2])])

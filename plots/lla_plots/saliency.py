@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lla.analyses.saliency import SaliencyResult
-from lla_plots.style import VERMILLION, new_figure, short, styled
+from lla_plots.style import VERMILLION, new_figure, short, styled, symbols
 
 __all__ = ["figures"]
 
@@ -60,7 +60,7 @@ def _draw_image(
         layer = result.maps[name]
         axes.imshow(layer.normalized[index], cmap="inferno", vmin=0, vmax=1, extent=extent)
         if first:
-            axes.set_title(short(name, 16), fontsize=7.5, loc="center")
+            axes.set_title(symbols(short(name, 16)), fontsize=7.5, loc="center")
         if layer.degenerate[index]:
             _mark_degenerate(axes)
 

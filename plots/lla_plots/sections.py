@@ -90,7 +90,9 @@ def _sharpness(report: Report, result: SpectrumResult, names: tuple[str, ...]) -
     lead = "The sharpest direction has curvature λ_max = " + interval(result.lambda_max) + "."
     if result.lambda_min.exists:
         shape = "bends down" if result.lambda_min.high < 0 else "does not bend down for sure"
-        lead += f" In the opposite one the loss {shape}: λ_min = {interval(result.lambda_min)}."
+        lead += (
+            f" Along the least curved one the loss {shape}: λ_min = {interval(result.lambda_min)}."
+        )
     if result.effective_rank.exists:
         lead += f" The curvature fills about {number(result.effective_rank.value, 2)} directions."
     shown = tuple(name for name in names if name != "layers")

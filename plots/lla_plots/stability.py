@@ -115,7 +115,14 @@ def _draw_rate(axes: Axes, result: StabilityResult) -> None:
         )  # fmt: skip
         return
     words = result.lr.why or "the learning rate in use is unknown"
-    axes.text(0.01, -0.5, words, transform=axes.get_yaxis_transform(), va="center", style="italic")
+    axes.text(
+        0.01,
+        -0.5,
+        symbols(words),
+        transform=axes.get_yaxis_transform(),
+        va="center",
+        style="italic",
+    )
 
 
 def _finish(axes: Axes, result: StabilityResult, limits: tuple[float, float]) -> None:

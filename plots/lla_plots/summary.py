@@ -45,7 +45,9 @@ def figure(report: Report) -> Figure:
     heights = [height for height in (table, words, _PANELS if panels else 0.0) if height]
     drawn = new_figure(8.27, sum(heights) + 1.0, report.caption)
     name = report.checkpoint.path.rpartition("/")[2] or "live module"
-    drawn.suptitle(f"{name}: what the loss looks like around it", x=0.012, ha="left", fontsize=12)
+    drawn.suptitle(
+        symbols(f"{name}: what the loss looks like around it"), x=0.012, ha="left", fontsize=12
+    )
     parts = drawn.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     _draw_metrics(parts[0].subplots(), rows)
     if verdicts:
