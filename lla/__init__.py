@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from lla.lazy import lazy_exports
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from lla.report import Report, read, write
 
 __version__ = "0.1.0"
+
+# A library is silent unless the program that uses it listens.
+logging.getLogger("lla").addHandler(logging.NullHandler())
 
 __all__ = [
     "Estimate",

@@ -10,7 +10,7 @@ from lla.pipeline import analyze_problem, choose_device
 from lla.problem import LossSpec, Training, from_objects
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
-from lla.settings import Layer, resolve
+from lla.settings import Source, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ def analyze(
     sections.setdefault("run", {}).update(
         {name: list(value) for name, value in (("only", only), ("skip", skip)) if value}
     )
-    resolved = resolve([Layer("lla.analyze(…)", sections)])
+    resolved = resolve([Source("lla.analyze(…)", sections)])
     run = resolved.run
     problem = from_objects(
         model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections import Counter
@@ -22,6 +23,8 @@ from lla.problem import Problem, build
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import RunSettings, Settings
+
+_log = logging.getLogger("lla")
 
 __all__ = ["analyze_checkpoint", "analyze_problem", "choose_device"]
 
@@ -133,6 +136,7 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     except LlaError:
         raise
     except Exception as error:
+        _log.exception("the analysis '%s' failed", entry.name)
         why = f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
     work = dict(workspace.counts - before)

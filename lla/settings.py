@@ -1,8 +1,8 @@
 """The settings of a run: flag > LLA_* > recipe > [tool.lla] > default, and where each came from.
 
 Settings are sections of keys. ``run`` holds what every analysis obeys; ``model``, ``data``,
-``loss`` and ``training`` state the problem; each analysis has a section of its own name. A layer
-is a mapping from sections to keys to values; later layers win key by key.
+``loss`` and ``training`` state the problem; each analysis has a section of its own name. A source
+is a mapping from sections to keys to values; later sources win key by key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from lla.analyses.registry import available
 from lla.errors import ConfigurationError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
-__all__ = ["Layer", "RunSettings", "Settings", "find_recipe", "read_recipe", "resolve"]
+__all__ = [
+    "RunSettings",
+    "Settings",
+    "Source",
+    "anchored",
+    "find_recipe",
+    "gather",
+    "read_project",
+    "read_recipe",
+    "resolve",
+]
 
 _ENVIRONMENT = "LLA_"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -72,7 +82,7 @@ _PROBLEM_SECTIONS: dict[str, type[BaseModel]] = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class Source:
     """Settings from one place.
 
     Attributes:
@@ -141,33 +151,59 @@ def _valid_fact(key: str, value: Any) -> bool:
     return True
 
 
-def resolve(layers: Iterable[Layer] = (), environment: Mapping[str, str] | None = None) -> Settings:
-    """Merge layers, weakest first, and validate the result.
+def resolve(
+    sources: Iterable[Source] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Merge sources, weakest first, and validate the result.
 
     Args:
-        layers: Flags as the last one; the environment goes below it.
+        sources: Flags as the last one; the environment goes below it.
         environment: Variables, of which ``LLA_KEY`` and ``LLA_SECTION_KEY`` are settings.
 
     Raises:
         ConfigurationError: A section or key is unknown, or a value is invalid.
     """
-    *lower, flags = layers or (Layer("flags", {}),)
-    stack = [*lower, _environment_layer(environment or {}), flags]
+    *lower, flags = sources or (Source("flags", {}),)
+    stack = [*lower, _environment_source(environment or {}), flags]
     merged: dict[str, dict[str, Any]] = {name: {} for name in _sections()}
     origins: dict[str, str] = {}
-    for layer in stack:
-        for section, keys in layer.values.items():
-            _refuse_unknown(section, keys, layer.origin)
+    for source in stack:
+        for section, keys in source.values.items():
+            _refuse_unknown(section, keys, source.origin)
             for key, value in keys.items():
                 if key == "args" and section == "model":
                     value = {**merged[section].get("args", {}), **value}
                 merged[section][key] = value
-                origins[f"{section}.{key}"] = layer.origin
+                origins[f"{section}.{key}"] = source.origin
     made = {
         name: _validated(type, name, merged[name], origins) for name, type in _sections().items()
     }
     problem = {name: made.pop(name) for name in _PROBLEM_SECTIONS}
     return Settings(**problem, analyses=made, origins=origins)
+
+
+def gather(
+    checkpoint: Path,
+    *,
+    recipe: Path | None = None,
+    flags: Mapping[str, Mapping[str, Any]] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings for a checkpoint from all places: project, recipe, environment, flags.
+
+    Args:
+        checkpoint: The file; by default its recipe lies beside it.
+        recipe: A recipe to use instead.
+        flags: Sections of keys; paths in them are relative to the current folder.
+        environment: Variables of the process.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or a setting is invalid.
+    """
+    found = recipe or find_recipe(checkpoint)
+    sources = [read_project(Path.cwd()), read_recipe(found) if found else None]
+    known = [source for source in sources if source is not None]
+    return resolve([*known, Source("command line", flags or {})], environment)
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -206,7 +242,7 @@ def _validated(
         ) from None
 
 
-def _environment_layer(environment: Mapping[str, str]) -> Layer:
+def _environment_source(environment: Mapping[str, str]) -> Source:
     values: dict[str, dict[str, Any]] = {}
     for name, text in environment.items():
         if not name.startswith(_ENVIRONMENT):
@@ -215,7 +251,7 @@ def _environment_layer(environment: Mapping[str, str]) -> Layer:
         section = next((one for one in _sections() if key.startswith(f"{one}_")), "run")
         key = key.removeprefix(f"{section}_")
         values.setdefault(section, {})[key] = text
-    return Layer("environment (LLA_*)", values)
+    return Source("environment (LLA_*)", values)
 
 
 def find_recipe(checkpoint: Path) -> Path | None:
@@ -226,8 +262,8 @@ def find_recipe(checkpoint: Path) -> Path | None:
     return None
 
 
-def read_recipe(path: Path) -> Layer:
-    """The layer of a recipe file; paths in it are relative to its folder.
+def read_recipe(path: Path) -> Source:
+    """The source of a recipe file; paths in it are relative to its folder.
 
     Raises:
         ConfigurationError: The file is missing, no TOML, or of another schema.
@@ -238,16 +274,16 @@ def read_recipe(path: Path) -> Layer:
         raise ConfigurationError(
             f"{path} has schema {schema}, and this lla knows schema 1", "upgrade lla"
         )
-    return Layer(f"recipe {path}", anchored(values, path.parent))
+    return Source(f"recipe {path}", anchored(values, path.parent))
 
 
-def read_project(folder: Path) -> Layer | None:
-    """The layer of ``[tool.lla]`` in the nearest ``pyproject.toml`` above a folder, if any."""
+def read_project(folder: Path) -> Source | None:
+    """The source of ``[tool.lla]`` in the nearest ``pyproject.toml`` above a folder, if any."""
     for parent in (folder, *folder.parents):
         path = parent / "pyproject.toml"
         if path.is_file():
             found = _toml(path, "project file").get("tool", {}).get("lla")
-            return Layer(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
+            return Source(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
     return None
 
 

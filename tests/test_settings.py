@@ -3,15 +3,15 @@ from pathlib import Path
 import pytest
 
 from lla.errors import ConfigurationError
-from lla.settings import Layer, find_recipe, read_recipe, resolve
+from lla.settings import Source, find_recipe, read_recipe, resolve
 
 
 def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
     settings = resolve(
         [
-            Layer("project", {"run": {"seed": 1, "tolerance": 0.1}, "data": {"limit": 5}}),
-            Layer("recipe", {"run": {"seed": 2}, "model": {"args": {"width": 4, "depth": 2}}}),
-            Layer("flags", {"run": {"seed": 4}, "model": {"args": {"width": 8}}}),
+            Source("project", {"run": {"seed": 1, "tolerance": 0.1}, "data": {"limit": 5}}),
+            Source("recipe", {"run": {"seed": 2}, "model": {"args": {"width": 4, "depth": 2}}}),
+            Source("flags", {"run": {"seed": 4}, "model": {"args": {"width": 8}}}),
         ],
         {"LLA_SEED": "3", "LLA_CONFIDENCE": "0.9", "LLA_LANDSCAPE_POINTS": "7", "HOME": "/"},
     )
@@ -39,7 +39,7 @@ def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(values: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigurationError) as error:
-        resolve([Layer("recipe r.toml", values)])  # type: ignore[arg-type]
+        resolve([Source("recipe r.toml", values)])  # type: ignore[arg-type]
     assert words in error.value.reason
     assert error.value.reason.startswith("recipe r.toml: ")
     assert error.value.exit_code == 2
@@ -50,11 +50,11 @@ def test_mistakes_are_named(values: dict[str, object], words: str) -> None:
     ("text", "size"), [("8GiB", 8 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("1000", 1000)]
 )
 def test_sizes(text: str, size: int) -> None:
-    assert resolve([Layer("flags", {"run": {"memory": text}})]).run.memory == size
+    assert resolve([Source("flags", {"run": {"memory": text}})]).run.memory == size
 
 
 def test_a_checkpoint_fills_in_what_is_left_open() -> None:
-    settings = resolve([Layer("recipe", {"training": {"lr": 0.3}})])
+    settings = resolve([Source("recipe", {"training": {"lr": 0.3}})])
     filled = settings.with_facts({"lr": 0.1, "batch_size": 64, "epoch": 3, "unknown": 1})
     assert filled.training.lr == 0.3
     assert filled.training.batch_size == 64

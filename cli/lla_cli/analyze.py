@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lla.analyses.registry import available
-from lla_cli.flags import layer_of
+from lla_cli.flags import values_of
 from lla_cli.guard import guarded
 from lla_cli.options import (
     OUTPUT,
@@ -68,16 +68,13 @@ def _resolved(
 ) -> Settings:
     import os
 
-    from lla.settings import Layer, anchored, find_recipe, read_project, read_recipe, resolve
+    from lla.settings import gather
 
-    checkpoint = Path(values["checkpoint"])
-    recipe = Path(values["recipe"]) if values["recipe"] else find_recipe(checkpoint)
-    flags = anchored(layer_of(settings, values), Path())
+    flags = values_of(settings, values)
     if only:
         flags.setdefault("run", {})["only"] = list(only)
-    layers = [read_project(Path.cwd()), read_recipe(recipe) if recipe else None]
-    known = [layer for layer in layers if layer is not None]
-    return resolve([*known, Layer("command line", flags)], os.environ)
+    recipe = Path(values["recipe"]) if values["recipe"] else None
+    return gather(Path(values["checkpoint"]), recipe=recipe, flags=flags, environment=os.environ)
 
 
 def _analyze(

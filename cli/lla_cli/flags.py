@@ -1,4 +1,4 @@
-"""What the options of a command line say, as a layer of settings."""
+"""What the options of a command line say, as sections of settings."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from urllib.parse import parse_qsl
 from lla.errors import ConfigurationError
 from lla_cli.options import Setting
 
-__all__ = ["layer_of"]
+__all__ = ["values_of"]
 
 
-def layer_of(settings: tuple[Setting, ...], values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def values_of(
+    settings: tuple[Setting, ...], values: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """The settings that the given options state, by section and key.
 
     Raises:
         ConfigurationError: An option's text is not of its form.
     """
-    layer: dict[str, dict[str, Any]] = {}
+    sections: dict[str, dict[str, Any]] = {}
     for text in values.get("set_") or ():
         path, _, value = _pair(text, "--set")
         section, _, key = path.partition(".")
-        layer.setdefault(section, {})[key] = _typed(value)
+        sections.setdefault(section, {})[key] = _typed(value)
     for setting in settings:
         given = values.get(setting.name)
         if given is None or given == []:
             continue
-        keys = layer.setdefault(setting.section, {})
+        keys = sections.setdefault(setting.section, {})
         if setting.name == "model_arg":
             pairs = [_pair(text, "--model-arg") for text in given]
             keys["args"] = {name: _typed(item) for name, _, item in pairs}
@@ -39,7 +41,7 @@ def layer_of(settings: tuple[Setting, ...], values: Mapping[str, Any]) -> dict[s
             keys.update(options if setting.name == "data" else {})
         else:
             keys[setting.key] = given
-    return layer
+    return sections
 
 
 def _pair(text: str, flag: str) -> tuple[str, str, str]:

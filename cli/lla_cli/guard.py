@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import traceback
@@ -26,6 +27,8 @@ def guarded(*, debug: bool = False, again: Callable[[], str] = lambda: "") -> It
         debug: Show the traceback as well.
         again: Gives the command to repeat after an interruption.
     """
+    if debug:
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield

@@ -210,12 +210,16 @@ OUTPUT = (
 )
 
 
+_METAVARS = {str(int): "INT", str(float): "FLOAT"}
+
+
 def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     """One option for each setting of an analysis."""
-    shared = {setting.name for setting in SETTINGS}
+    # A name that means something to every command stays with that; --set reaches the setting.
+    taken = {item.name for item in (*SETTINGS, *OUTPUT)} | {"checkpoint"}
     found = []
     for key, field in analysis.config.model_fields.items():
-        if key in shared:
+        if key in taken:
             continue
         default = "" if field.default in ("", ()) else f" (default: {field.default})"
         found.append(
@@ -226,6 +230,11 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
                 f"{field.description}{default}",
                 analysis.name.capitalize(),
                 many=isinstance(field.default, tuple),
+                metavar="INT"
+                if field.annotation is int
+                else "FLOAT"
+                if field.annotation is float
+                else "TEXT",
             )
         )
     return tuple(found)

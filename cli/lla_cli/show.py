@@ -68,7 +68,7 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
     console.print(f"[bold]{report.checkpoint.path or 'live module'}[/bold]")
     console.print(f"[dim]{report.caption}[/dim]", soft_wrap=True)
     for analysis, _ in report.analyses():
-        console.print()
+        console.print(f"\n[bold]{analysis.about}[/bold]")
         console.print(_metrics(analysis, report, verbose=verbose))
     if report.verdicts:
         _print_verdicts(console, report)
@@ -89,8 +89,7 @@ def _metrics(analysis: object, report: Report, *, verbose: bool) -> Table:
     from lla.estimate import Label
 
     assert isinstance(analysis, Analysis)
-    table = Table(title=analysis.about, title_justify="left", title_style="bold", box=None)
-    table.show_header = False
+    table = Table(box=None, show_header=False)
     for path, value in report.metrics.items():
         name = path.removeprefix(f"{analysis.group}/")
         if not path.startswith(f"{analysis.group}/"):
@@ -108,10 +107,9 @@ def _metrics(analysis: object, report: Report, *, verbose: bool) -> Table:
 def _print_verdicts(console: Console, report: Report) -> None:
     from rich.table import Table
 
-    table = Table(title="Verdicts", title_justify="left", title_style="bold", box=None)
-    table.show_header = False
+    table = Table(box=None, show_header=False)
     for verdict in report.verdicts:
         words = verdict.verdict.replace("_", " ")
         table.add_row(verdict.id, f"[{_STYLES[verdict.verdict]}]{words}[/]", verdict.why)
-    console.print()
+    console.print("\n[bold]Verdicts[/bold]")
     console.print(table)

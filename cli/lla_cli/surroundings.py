@@ -31,12 +31,10 @@ def _config(
         from rich.table import Table
 
         from lla.checkpoint import load
-        from lla.settings import Layer, find_recipe, read_project, read_recipe, resolve
+        from lla.settings import gather
 
-        found = Path(recipe) if recipe else find_recipe(Path(checkpoint))
-        layers = [read_project(Path.cwd()), read_recipe(found) if found else None]
-        known = [layer for layer in layers if layer is not None]
-        settings = resolve([*known, Layer("command line", {})], os.environ)
+        named = Path(recipe) if recipe else None
+        settings = gather(Path(checkpoint), recipe=named, environment=os.environ)
         settings = settings.with_facts(load(checkpoint).facts)
         table = Table("setting", "value", "from", box=None)
         for section, keys in settings.sections().items():

@@ -31,6 +31,7 @@ class Analysis:
         run: Dotted path ``module:function`` of ``run(problem, config, workspace) -> result``;
             a path and not the function, because it imports torch.
         figures: Dotted path of a function from a result and a caption to named figures, or "".
+        question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
     """
 
@@ -41,6 +42,7 @@ class Analysis:
     result: type[Any]
     run: str
     figures: str = ""
+    question: str = ""
     summary: tuple[str, ...] = ()
 
 

@@ -88,6 +88,11 @@ def entries(result: Any) -> tuple[Entry, ...]:
 
 
 def _entry(item: Field[Any]) -> Entry:
+    if "kind" not in item.metadata:
+        raise TypeError(
+            f"the result field '{item.name}' is not declared: use metric, array, group, groups or "
+            "verdicts of lla.analyses.fields"
+        )
     facts = dict(item.metadata)
     name = cast(str, facts.pop("name")) or item.name
     return Entry(attribute=item.name, name=name, **facts)

@@ -8,8 +8,6 @@ in attributes.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ import h5py
 
 from lla.analyses.registry import available
 from lla.errors import ReportError
+from lla.files import replacing
 from lla.report import codec
 from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
 
@@ -43,25 +42,10 @@ def write(report: Report, path: str | Path) -> Report:
     target = Path(path)
     placed = replace(report, path=str(path))
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-    except OSError as error:
-        raise _unwritable(target, error) from None
-    temporary = Path(name)
-    try:
-        with h5py.File(temporary, "w", track_order=True) as file:
+        with replacing(target) as temporary, h5py.File(temporary, "w", track_order=True) as file:
             _fill(file, placed)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a report has the mode of any file its owner writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
     except OSError as error:
         raise _unwritable(target, error) from None
-    finally:
-        temporary.unlink(missing_ok=True)
     return placed
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from matplotlib.figure import Figure
 
 from lla.analyses.analysis import imported
 from lla.errors import ReportError
+from lla.files import replacing
 from lla.report import Report
 from lla_plots import summary
 from lla_plots.style import styled
 
-__all__ = ["draw", "render", "save"]
+__all__ = ["draw", "render", "save", "write"]
 
 _DPI = 200
 _SUMMARY = "summary"
@@ -47,6 +46,11 @@ def draw(report: Report, only: Collection[str] = ()) -> dict[str, Figure]:
         if not analysis.figures or unwanted:
             continue
         figures = imported(analysis.figures)(result, report.caption)
+        twice = sorted(found.keys() & figures.keys())
+        if twice:
+            raise ValueError(
+                f"two analyses draw a figure '{twice[0]}': rename that of {analysis.name}"
+            )
         found.update(
             (name, figure)
             for name, figure in figures.items()
@@ -86,7 +90,7 @@ def save(
     try:
         place.mkdir(parents=True, exist_ok=True)
         return [
-            replace(place / f"{name}.{kind}", render(figure, kind))
+            write(place / f"{name}.{kind}", render(figure, kind))
             for name, figure in draw(report, only).items()
             for kind in formats
         ]
@@ -107,21 +111,8 @@ def render(figure: Figure, kind: str = "png", dpi: float = _DPI) -> bytes:
     return stream.getvalue()
 
 
-def replace(target: Path, content: bytes) -> Path:
-    """Write a file beside its place, then move it there: no reader sees half of it."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; a figure has the mode of any file its owner writes.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def write(target: Path, content: bytes) -> Path:
+    """Write a file all at once."""
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
     return target

@@ -74,6 +74,8 @@ def confidence(estimate: Estimate) -> str:
     """How sure the interval is: ``95 %``, ``certified``, or ``exact`` where it is one point."""
     if not estimate.exists:
         return ""
+    if math.isnan(estimate.confidence):
+        return "estimated" if estimate.converged else "estimated, not converged"
     if estimate.confidence >= 1.0 and not estimate.converged:
         return "not converged"
     if estimate.confidence >= 1.0:

@@ -25,7 +25,7 @@ from lla.errors import ReportError
 from lla.estimate import Estimate
 from lla.report import Report
 from lla_plots import advice, interactive, provenance
-from lla_plots.draw import render, replace
+from lla_plots.draw import render, write
 from lla_plots.numbers import confidence, interval, outcome
 from lla_plots.sections import sections
 from lla_plots.style import PALETTE
@@ -106,7 +106,7 @@ def write_html(report: Report, path: str | Path) -> Path:
     target = Path(path)
     content = html(report).encode()
     try:
-        return replace(target, content)
+        return write(target, content)
     except OSError as error:
         raise ReportError(
             f"the page cannot be written to '{target}': {error.strerror or error}",

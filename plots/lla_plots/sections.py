@@ -76,7 +76,8 @@ def sections(report: Report, figures: Mapping[str, Collection[str]]) -> tuple[Se
             found.extend(make(report, result, names) for make in known[analysis.name])
         elif analysis.name != "baseline":
             table = _metrics_table(report, analysis.group)
-            found.append(Section(analysis.name, analysis.about, "", (), names, (table,)))
+            asked = analysis.question or analysis.about
+            found.append(Section(analysis.name, asked, "", (), names, (table,)))
         if isinstance(result, SpectrumResult) and "layers" in names:
             found.append(_layers(result.layers))
     if not any(section.id == "confidence" for section in found):

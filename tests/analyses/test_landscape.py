@@ -62,8 +62,19 @@ def test_points_are_what_the_model_gives_when_its_parameters_are_set() -> None:
 
 
 def test_the_window_reaches_the_stated_rise() -> None:
+    """At a minimum ½λα² is the rise at the edge; elsewhere the loss bounds the window."""
     module, data = linear_regression()
     settings = {"run": {"dtype": "float64"}, "landscape": {"points": 5, "rise": 1e-3}}
+    off = analyze(module, data, "mse", only=["landscape"], settings=settings).results["landscape"]
+    middle = off.surface.loss[2, 2]
+    for edge in (off.surface.loss[[0, -1], 2], off.surface.loss[2, [0, -1]]):
+        assert (edge <= middle + 3e-3).all()
+
+    augmented = torch.cat([data[0], torch.ones(30, 1)], dim=1)
+    best = torch.linalg.lstsq(augmented, data[1]).solution[:, 0]
+    with torch.no_grad():
+        module.weight.copy_(best[None, :5])
+        module.bias.copy_(best[5:])
     result = analyze(module, data, "mse", only=["landscape"], settings=settings).results[
         "landscape"
     ]

@@ -108,7 +108,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
 
     from lla import checkpoint
     from lla.problem import build
-    from lla.settings import Layer, find_recipe, read_recipe, resolve
+    from lla.settings import Source, find_recipe, read_recipe, resolve
 
     done = lla(
         "analyze",
@@ -127,7 +127,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
     path = samples / "digits_mlp.pt"
     recipe = find_recipe(path)
     assert recipe is not None
-    settings = resolve([read_recipe(recipe), Layer("flags", {})])
+    settings = resolve([read_recipe(recipe), Source("flags", {})])
     problem = build(
         checkpoint.load(path),
         model=settings.model,

@@ -68,7 +68,7 @@ def test_metrics_are_scalar_datasets_at_their_paths(report: Report, tmp_path: Pa
                 assert data[()] == metric.value
                 assert data.attrs["low"] == metric.low
                 assert data.attrs["high"] == metric.high
-                assert data.attrs["confidence"] == metric.confidence
+                assert same(float(data.attrs["confidence"]), metric.confidence)
 
 
 def test_default_plots_and_scales(report: Report, tmp_path: Path) -> None:

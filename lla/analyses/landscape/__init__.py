@@ -49,7 +49,11 @@ class LandscapeConfig(Config):
     x: Range = Field("", description="range of α as start:stop:points")
     y: Range = Field("", description="range of β as start:stop:points")
     points: int = Field(31, ge=3, description="points per axis where no range is given")
-    rise: float = Field(1.0, gt=0, description="rise in loss that ½|λ|α² reaches at the edge")
+    rise: float = Field(
+        1.0,
+        gt=0,
+        description="rise of ½|λ|α² at the edge; the loss itself rises at most three times as much",
+    )
     residual: float = Field(
         0.1, gt=0, description="share of the rise from which the quadratic model counts as broken"
     )

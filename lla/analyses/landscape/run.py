@@ -20,6 +20,8 @@ from lla.problem import Evaluation, Problem
 __all__ = ["evaluate_plane", "run"]
 
 _EVALUATED, _NOT_FINITE = 1, 2
+_HIGHEST = 3.0
+_HALVINGS = 12
 
 
 def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> LandscapeResult:
@@ -33,13 +35,19 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
         )
     directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
     values = pairs.values[[0, -1]]
-    reaches = [_reach(float(value), config.rise, problem) for value in values]
-    alpha = _positions(config.x, reaches[0], config.points)
-    beta = _positions(config.y, reaches[1], config.points)
 
     def at(a: float, b: float) -> Evaluation:
         workspace.counts["points"] += 1
         return problem.evaluate(displaced(problem.theta, directions, a, b))
+
+    highest = base.loss + _HIGHEST * config.rise
+    longest = float(problem.theta.double().norm()) or 1.0
+    reaches = (
+        _reach(float(values[0]), config.rise, longest, highest, lambda a: at(a, 0.0).loss),
+        _reach(float(values[1]), config.rise, longest, highest, lambda b: at(0.0, b).loss),
+    )
+    alpha = _positions(config.x, reaches[0], config.points)
+    beta = _positions(config.y, reaches[1], config.points)
 
     def told(done: int, total: int) -> None:
         workspace.progress.update(done, total, "points")
@@ -105,10 +113,26 @@ def evaluate_plane(
     return loss, accuracy
 
 
-def _reach(eigenvalue: float, rise: float, problem: Problem) -> float:
-    """Distance at which ½|λ|t² reaches the rise, but no farther than the parameters are long."""
-    longest = float(problem.theta.double().norm()) or 1.0
-    return min(math.sqrt(2 * rise / abs(eigenvalue)), longest) if eigenvalue else longest
+def _reach(
+    eigenvalue: float,
+    rise: float,
+    longest: float,
+    highest: float,
+    along: Callable[[float], float],
+) -> float:
+    """Half width of the plane along an axis.
+
+    The distance at which ½|λ|t² reaches the rise, but no farther than the parameters are long; and
+    where the loss is steeper than its curvature at the centre tells, halved until it stays below
+    ``highest`` at both ends.
+    """
+    reach = min(math.sqrt(2 * rise / abs(eigenvalue)), longest) if eigenvalue else longest
+    for _ in range(_HALVINGS):
+        # Not finite is too high as well.
+        if along(reach) <= highest and along(-reach) <= highest:
+            break
+        reach /= 2
+    return reach
 
 
 def _positions(text: str, reach: float, points: int) -> np.ndarray:
