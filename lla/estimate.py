@@ -62,6 +62,16 @@ class Estimate:
         """Whether there is a value."""
         return not math.isnan(self.value)
 
+    def within(self, tolerance: float) -> Estimate:
+        """The estimate, marked as not converged if its interval is wider than asked.
+
+        Args:
+            tolerance: Largest half-width, relative to the value. A twentieth more is let pass:
+                the number of samples was chosen for a mean that has since moved a little.
+        """
+        half = (self.high - self.low) / 2
+        return replace(self, converged=half <= 1.05 * tolerance * abs(self.value))
+
     def map(self, function: Callable[[float], float], *, method: str, units: str = "") -> Estimate:
         """The estimate of ``function(value)`` for a function monotone over the interval."""
         if not self.exists:

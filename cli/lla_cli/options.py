@@ -230,11 +230,7 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
                 f"{field.description}{default}",
                 analysis.name.capitalize(),
                 many=isinstance(field.default, tuple),
-                metavar="INT"
-                if field.annotation is int
-                else "FLOAT"
-                if field.annotation is float
-                else "TEXT",
+                metavar=_METAVARS.get(str(field.annotation), "TEXT"),
             )
         )
     return tuple(found)

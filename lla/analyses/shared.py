@@ -147,16 +147,13 @@ def _lambda_min(problem: Problem, workspace: Workspace) -> Estimate:
 
 def _trace(problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(PROBES, problem)
-    return _within(
-        workspace.tolerance,
-        mean_of(
-            [sample.trace for sample in probes.samples],
-            workspace.confidence,
-            pilot=probes.pilot,
-            method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
-            units="loss",
-        ),
-    )
+    return mean_of(
+        [sample.trace for sample in probes.samples],
+        workspace.confidence,
+        pilot=probes.pilot,
+        method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
+        units="loss",
+    ).within(workspace.tolerance)
 
 
 def _frobenius(problem: Problem, workspace: Workspace) -> Estimate:
@@ -169,24 +166,7 @@ def _frobenius(problem: Problem, workspace: Workspace) -> Estimate:
     )
     method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes, deflated"
     root = square.map(lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss")
-    return _within(workspace.tolerance, root)
-
-
-def _within(tolerance: float, estimate: Estimate) -> Estimate:
-    """The estimate, marked as not converged if its interval is wider than the tolerance."""
-    half = (estimate.high - estimate.low) / 2
-    # A hair of slack: the number of probes was chosen so that this holds up to the mean's drift.
-    fits = half <= 1.05 * tolerance * abs(estimate.value)
-    return Estimate(
-        estimate.value,
-        estimate.low,
-        estimate.high,
-        estimate.confidence,
-        stderr=estimate.stderr,
-        converged=fits,
-        method=estimate.method,
-        units=estimate.units,
-    )
+    return root.within(workspace.tolerance)
 
 
 BASE_EVALUATION = Shared("base evaluation", _base_evaluation)

@@ -167,7 +167,7 @@ def _batch_sharpness(
         pilot=_PILOT,
         method=f"mean over {len(quotients)} random batches of {size}, each with its statistics",
         units="loss",
-    )
+    ).within(config.batch_tolerance)
 
 
 def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
