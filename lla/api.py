@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lla.errors import ConfigurationError
 from lla.pipeline import analyze_problem, choose_device
-from lla.problem import LossSpec, Training, from_objects
+from lla.problem import DataSpec, LossSpec, Training, from_objects
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
 from lla.settings import Source, resolve
@@ -55,6 +57,12 @@ def analyze(
         >>> report = lla.analyze(model, (x, y), only=["spectrum"])  # doctest: +SKIP
         >>> report.metrics["hessian/lambda_max"].value  # doctest: +SKIP
     """
+    stated = sorted({"model", "data", "loss", "training"} & set(settings or {}))
+    if stated:
+        raise ConfigurationError(
+            f"settings cannot hold [{stated[0]}]: lla.analyze takes it as an argument",
+            f"pass it as {stated[0]}=…, and leave it out of settings",
+        )
     sections = {name: dict(keys) for name, keys in (settings or {}).items()}
     sections.setdefault("run", {}).update(
         {name: list(value) for name, value in (("only", only), ("skip", skip)) if value}
@@ -71,6 +79,9 @@ def analyze(
         device=choose_device(run.device),
         dtype=run.dtype,
     )
+    spec = DataSpec(batch_size=batch_size)
+    named = LossSpec(name=problem.loss_name, args=dict(problem.loss_args))
+    resolved = replace(resolved, data=spec, loss=named, training=problem.training)
     digest = hashlib.sha256(problem.theta.cpu().numpy().tobytes()).hexdigest()
     facts = CheckpointFacts("", digest, type(model).__name__, problem.space.size)
     return analyze_problem(problem, facts, resolved, progress=progress)

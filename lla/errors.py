@@ -17,6 +17,7 @@ __all__ = [
     "DataError",
     "InterruptedRunError",
     "LlaError",
+    "NotApplicableError",
     "NothingToDoError",
     "ProblemError",
     "ReportError",
@@ -73,6 +74,10 @@ class DataError(LlaError):
     """The data cannot be read."""
 
     exit_code = 5
+
+
+class NotApplicableError(LlaError):
+    """An analysis has nothing to say of this problem; the others go on."""
 
 
 class ReportError(LlaError):

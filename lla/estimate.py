@@ -48,7 +48,13 @@ class Estimate:
 
     @classmethod
     def exact(cls, value: float, *, method: str, units: str = "") -> Estimate:
-        """A value without uncertainty other than rounding."""
+        """A value without uncertainty other than rounding.
+
+        Raises:
+            ValueError: The value is not a number.
+        """
+        if math.isnan(value):
+            raise ValueError("a value that is not a number cannot be exact")
         return cls(value, value, value, method=method, units=units)
 
     @classmethod
@@ -129,9 +135,10 @@ def mean_of(
     Args:
         samples: One value per probe, shape (n,).
         confidence: Probability that the interval covers the mean, in (0, 1).
-        pilot: If the number of samples was decided from the first ``pilot`` of them, their
-            variance and degrees of freedom are used: the interval then keeps its level
-            (Stein 1945), which stopping as soon as an interval is narrow does not.
+        pilot: If the number of samples was decided from the first ``pilot`` of them, the interval
+            is no narrower than their variance and degrees of freedom give: it then keeps its
+            level (Stein 1945), which stopping as soon as an interval is narrow does not. Nor is
+            it narrower than all samples give, which a skewed distribution needs.
         method: How the samples were obtained.
         units: Units of the value.
     """
@@ -140,10 +147,12 @@ def mean_of(
     values = np.asarray(samples, dtype=np.float64)
     if values.size < 2:
         raise ValueError("an interval needs at least two samples")
-    base = values[:pilot] if pilot else values
     mean = float(values.mean())
-    stderr = float(base.std(ddof=1)) / math.sqrt(values.size)
-    half = student_quantile(confidence, base.size - 1) * stderr
+    halves = []
+    for base in (values, values[: pilot or values.size]):
+        stderr = float(base.std(ddof=1)) / math.sqrt(values.size)
+        halves.append((student_quantile(confidence, base.size - 1) * stderr, stderr))
+    half, stderr = max(halves)
     return Estimate(
         mean, mean - half, mean + half, confidence, stderr=stderr, method=method, units=units
     )

@@ -18,7 +18,7 @@ from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.registry import select
 from lla.analyses.workspace import Workspace
-from lla.errors import ConfigurationError, LlaError
+from lla.errors import ConfigurationError, LlaError, NotApplicableError
 from lla.problem import Problem, build
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
@@ -129,18 +129,20 @@ def analyze_problem(
 def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any, Stage]:
     before = Counter(workspace.counts)
     begin = time.perf_counter()
-    result, why = None, ""
+    result, status, why = None, "done", ""
     try:
         config = workspace.config(entry.name, entry.config)
         result = imported(entry.run)(problem, config, workspace)
+    except NotApplicableError as error:
+        status, why = "not_applicable", error.reason
     except LlaError:
         raise
     except Exception as error:
         _log.exception("the analysis '%s' failed", entry.name)
-        why = f"{type(error).__name__}: {error}"
+        status, why = "failed", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
     work = dict(workspace.counts - before)
-    return result, Stage("failed" if why else "done", round(seconds, 3), work, why)
+    return result, Stage(status, round(seconds, 3), work, why)
 
 
 def choose_device(name: str) -> str:

@@ -20,9 +20,12 @@ def test_mean_and_its_interval_by_hand() -> None:
 
 
 def test_a_pilot_gives_variance_and_degrees_of_freedom() -> None:
-    found = mean_of([1.0, 3.0, 100.0, 200.0], 0.95, pilot=2, method="m")
+    found = mean_of([1.0, 3.0, 2.0, 2.0], 0.95, pilot=2, method="m")
     assert found.stderr == pytest.approx(math.sqrt(2.0) / 2)
     assert found.high - found.value == pytest.approx(12.706 * found.stderr, rel=1e-3)
+    # A pilot that happened to agree does not hide the spread of the others.
+    wide = mean_of([2.0, 2.0, 0.0, 8.0], 0.95, pilot=2, method="m")
+    assert wide == mean_of([2.0, 2.0, 0.0, 8.0], 0.95, method="m")
 
 
 @pytest.mark.long
@@ -70,3 +73,11 @@ def test_missing_values_say_why() -> None:
 def test_verdicts_are_one_of_five() -> None:
     with pytest.raises(ValueError, match="maybe"):
         Verdict("id", "maybe", "")  # type: ignore[arg-type]
+
+
+def test_delta_method_by_hand():
+    over, under = np.array([1.0, 3.0, 2.0]), np.array([1.0, 1.5, 2.5])
+    found = ratio_of_means(over, under, 0.95, method="")
+    err = ((over - 1.2 * under) / (5 / 3)).std(ddof=1) / math.sqrt(3)
+    assert found.stderr == pytest.approx(err)
+    assert ratio_of_means(2 * under, under, 0.95, method="").stderr == pytest.approx(0, abs=1e-15)

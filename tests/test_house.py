@@ -117,3 +117,17 @@ def test_public_names() -> None:
         assert getattr(lla, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lla.nothing  # noqa: B018
+
+
+def test_settings_do_not_state_the_problem_twice() -> None:
+    import torch
+    from torch import nn
+
+    from lla.errors import ConfigurationError
+
+    data = (torch.randn(6, 3), torch.randint(0, 2, (6,)))
+    with pytest.raises(ConfigurationError, match="takes it as an argument"):
+        lla.analyze(nn.Linear(3, 2), data, settings={"loss": {"name": "mse"}})
+    report = lla.analyze(nn.Linear(3, 2), data, only=["baseline"], batch_size=4)
+    assert report.provenance["configuration"]["data"]["batch_size"] == 4
+    assert report.provenance["configuration"]["loss"]["name"] == "cross_entropy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 
 from lla.analyses.spectrum import SpectrumConfig
@@ -127,11 +128,17 @@ def _extreme(problem: Problem, workspace: Workspace, index: int) -> Estimate:
     value, residual = float(pairs.values[index]), float(pairs.residuals[index])
     eps = workspace.get(PRECISE_HESSIAN, problem).eps
     error = residual + _ROUNDING * eps * pairs.norm
+    # A Ritz value of any start lies inside the spectrum: one beyond the interval shows that the
+    # run has missed an eigenvalue.
+    nodes = workspace.get(PROBES, problem).quadrature.nodes
+    slack = _ROUNDING * workspace.get(HESSIAN, problem).eps * pairs.norm
+    beyond = float(np.nanmax(nodes) if index == 0 else np.nanmin(nodes))
+    missed = beyond > value + error + slack if index == 0 else beyond < value - error - slack
     return Estimate(
         value,
-        value - error,
-        value + error,
-        converged=bool(pairs.converged[index]),
+        min(value - error, beyond) if missed else value - error,
+        max(value + error, beyond) if missed else value + error,
+        converged=bool(pairs.converged[index]) and not missed,
         method=f"Lanczos, {len(pairs.krylov.alpha)} steps, interval from the residual",
         units="loss",
     )

@@ -6,6 +6,7 @@ multiplication by the Hessian"): H v = ∇(∇L · v).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -28,7 +29,10 @@ def _slope(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient of a batch's loss sum, shape (P,), and the batch's weight."""
     terms = problem.terms(theta, batch)
-    (slope,) = torch.autograd.grad(terms.total, theta, create_graph=create_graph)
+    # A loss that does not use the analysed parameters has a gradient: zero.
+    (slope,) = torch.autograd.grad(
+        terms.total, theta, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
     return slope, terms.weight
 
 
@@ -105,7 +109,12 @@ class Hessian:
                     continue  # a loss linear in θ has no curvature on this chunk
                 keep = index in self._kept
                 product += torch.autograd.grad(
-                    slope, self._theta, grad_outputs=along, retain_graph=keep
+                    slope,
+                    self._theta,
+                    grad_outputs=along,
+                    retain_graph=keep,
+                    allow_unused=True,
+                    materialize_grads=True,
                 )[0]
         self._on_product()
         return product / weight
@@ -139,11 +148,11 @@ def batch_curvature(problem: Problem, batch: Batch) -> float:
     Batch norm uses the batch's statistics, as in training; the batch is then not cut into chunks.
 
     Returns:
-        The quotient, or 0 where the gradient vanishes.
+        The quotient, or NaN where the gradient vanishes.
     """
     whole = len(batch.inputs) if problem.has_batch_norm else problem.data.chunk
     parts = list(batch.chunks(whole))
     with problem.batch_statistics():
         slope = gradient(problem, parts)
         square = float(slope @ slope)
-        return float(slope @ Hessian(problem, parts)(slope)) / square if square else 0.0
+        return float(slope @ Hessian(problem, parts)(slope)) / square if square else math.nan

@@ -49,18 +49,36 @@ class Quadrature:
         values, vectors = krylov.ritz()
         return values, vectors[0] ** 2
 
-    def power_sums(self, power: float, sign: int) -> np.ndarray:
-        """Σ (|θ|w)ᵖ over the nodes of one sign (+1 or −1), per probe: shape (probes,)."""
-        chosen = np.nan_to_num(self.nodes) * sign > 0
+    def power_sums(self, power: float, sign: int, floor: float = 0.0) -> np.ndarray:
+        """Σ (|θ|w)ᵖ over the nodes of one sign (+1 or −1), per probe: shape (probes,).
+
+        Nodes within ``floor`` of zero are rounding, and left out.
+        """
+        chosen = np.nan_to_num(self.nodes) * sign > floor
         terms = np.where(chosen, np.abs(np.nan_to_num(self.nodes)) * self.weights, 0.0)
         sums: np.ndarray = np.where(chosen, terms**power, 0.0).sum(axis=1)
         return sums
 
-    def share_within(self, radius: float) -> np.ndarray:
-        """Share of the spectrum within ``radius`` of zero, per probe: shape (probes,)."""
-        near = np.abs(np.nan_to_num(self.nodes, nan=np.inf)) <= radius
-        share: np.ndarray = np.where(near, self.weights, 0.0).sum(axis=1)
-        return share
+    def share_within(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Share of the spectrum within ``radius`` of zero, per probe.
+
+        A Gauss rule says little of a short interval: its nodes rarely fall inside. What it does
+        bound is the measure up to each node (Chebyshev–Markov–Stieltjes): the weights of the nodes
+        inside, less those at its ends, and with those just outside.
+
+        Returns:
+            The weight of the nodes inside, a lower and an upper bound, each of shape (probes,).
+        """
+        inside, low, high = (np.zeros(len(self.nodes)) for _ in range(3))
+        for row, (nodes, weights) in enumerate(zip(self.nodes, self.weights, strict=True)):
+            kept = np.isfinite(nodes)
+            order = np.argsort(nodes[kept])
+            places, shares = nodes[kept][order], weights[kept][order]
+            first, last = np.searchsorted(places, [-radius, radius])
+            inside[row] = shares[first:last].sum()
+            low[row] = shares[first + 1 : max(last - 1, first + 1)].sum()
+            high[row] = shares[max(0, first - 1) : last + 1].sum()
+        return inside, low, high
 
 
 def smoothed_density(quadrature: Quadrature, edges: np.ndarray, width: float) -> np.ndarray:

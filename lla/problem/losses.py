@@ -60,26 +60,38 @@ def _classes_last(
     return logits.movedim(class_dim, -1).reshape(-1, logits.shape[class_dim])
 
 
-def _mse(*, one_hot: bool = False) -> LossFunction:
+def _mse(*, one_hot: bool = False, class_dim: int | None = None) -> LossFunction:
     def loss(module: nn.Module, batch: Batch) -> Terms:
         output = module(batch.inputs)
-        if not one_hot:
-            target = batch.targets.reshape(output.shape).to(output.dtype)
-            correct = None
+        correct = None
+        if one_hot:
+            output = _classes_last(output, batch.targets, class_dim)
+            labels = batch.targets.reshape(-1)
+            target = F.one_hot(labels, output.shape[-1]).to(output.dtype)
+            right = (output.argmax(-1) == labels).sum()
+            correct = (right, torch.full_like(right, labels.numel()))
         else:
-            target = F.one_hot(batch.targets, output.shape[-1]).to(output.dtype)
-            right = (output.argmax(-1) == batch.targets).sum()
-            correct = (right, torch.full_like(right, batch.targets.numel()))
+            target = _like(output, batch.targets)
         total = F.mse_loss(output, target, reduction="sum")
         return Terms(total, torch.full_like(total.detach(), output.numel()), correct)
 
     return loss
 
 
+def _like(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The targets in the output's shape and dtype; they may differ by dimensions of size 1."""
+    if [n for n in output.shape[1:] if n > 1] != [n for n in targets.shape[1:] if n > 1]:
+        raise ProblemError(
+            f"outputs are of shape {tuple(output.shape)} and targets of {tuple(targets.shape)}",
+            "give targets of the outputs' shape",
+        )
+    return targets.reshape(output.shape).to(output.dtype)
+
+
 def _bce_with_logits() -> LossFunction:
     def loss(module: nn.Module, batch: Batch) -> Terms:
         output = module(batch.inputs)
-        target = batch.targets.reshape(output.shape).to(output.dtype)
+        target = _like(output, batch.targets)
         total = F.binary_cross_entropy_with_logits(output, target, reduction="sum")
         right = ((output > 0) == (target > 0.5)).sum()
         count = torch.full_like(right, output.numel())

@@ -41,9 +41,10 @@ class ParameterSpace:
             if parameter.requires_grad
             and (not globs or any(fnmatchcase(name, glob) for glob in globs))
         ]
-        if not chosen:
-            names = [name for name, _ in module.named_parameters()]
-            what = f"match {', '.join(globs)}" if globs else "are trainable"
+        names = [name for name, _ in module.named_parameters()]
+        idle = [glob for glob in globs if not any(fnmatchcase(name, glob) for name, _ in chosen)]
+        if not chosen or idle:
+            what = f"match {', '.join(idle)}" if idle else "are trainable"
             raise ConfigurationError(
                 f"none of the model's {len(names)} parameters {what}",
                 f"name some of: {', '.join(names[:8])}",

@@ -38,10 +38,10 @@ class Stage:
     """How the run of one analysis went.
 
     Attributes:
-        status: "done" or "failed".
+        status: "done", "failed" or "not_applicable".
         seconds: Wall time of its own; shared work counts where it was done.
         work: Units of work done, by kind (matvecs, gradients, points, images, batches).
-        why: Why it failed, or "".
+        why: Why it is not done, or "".
     """
 
     status: str

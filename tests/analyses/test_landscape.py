@@ -121,3 +121,34 @@ def test_ranges() -> None:
     for text in ("1:1:5", "-1:1", "0:1:1", "a:b:3"):
         with pytest.raises(ValueError, match="1 validation error"):
             LandscapeConfig(x=text)
+
+
+def test_richardson_cancels_the_fourth_order():
+    found = curvature_along(
+        lambda t: 2.5 * t**2 + 40 * t**4, 0.0, 1.0, 1e-3
+    )  # 4th order cancels exactly
+    assert found.value == pytest.approx(5.0, rel=1e-12)
+
+
+def test_each_axis_has_its_own_reach():
+    module = nn.Linear(2, 1, bias=False)
+    data = (torch.diag(torch.tensor([100.0, 0.1])), torch.zeros(2, 1))
+    module.weight.data.copy_(torch.tensor([[1.0, 1.0]]))
+    result = analyze(
+        module,
+        data,
+        "mse",
+        only=["landscape"],
+        settings={"run": {"dtype": "float64"}, "landscape": {"points": 3}},
+    ).results["landscape"]
+    step = float(result.curvature_beta.method.split("steps ")[1].split(" ")[0])
+    assert any(
+        step == pytest.approx(s * result.surface.beta[-1], rel=1e-2)
+        for s in (0.1, 0.025, 0.006, 0.0015)
+    )
+
+
+def test_one_parameter_has_no_plane_and_costs_nothing_else() -> None:
+    report = analyze(nn.Linear(1, 1, bias=False), (torch.randn(8, 1), torch.randn(8, 1)), "mse")
+    assert report.stages["landscape"].status == "not_applicable"
+    assert report.metrics["hessian/lambda_max"].exists

@@ -1,12 +1,18 @@
 """NormGrad against a real identity convolution, closed forms and hand-made networks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import nn
+from torch.nn import functional as F
 
-from lla.analyses.saliency.capture import grid_of
-from lla.analyses.saliency.run import norm_grad
+from lla.analyses.saliency import SaliencyConfig
+from lla.analyses.saliency.capture import grid_of, spatial
+from lla.analyses.saliency.run import norm_grad, run
+from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.errors import ConfigurationError
 from lla.problem import Problem, from_objects
@@ -115,7 +121,7 @@ def test_an_unknown_layer_is_told_with_the_nearest(problem: Problem) -> None:
         ((2, 16, 8), (2, 1, 8, 8), (4, 4, 0)),
         ((2, 8, 8), (2, 1, 8, 4), (4, 2, 0)),
         ((2, 9, 8), (2, 1, 8, 4), (4, 2, 1)),
-        ((2, 5, 4, 3), (2, 1, 8, 8), (4, 3, 0)),
+        ((2, 5, 4, 5), (2, 1, 8, 8), (4, 5, 0)),
     ],
 )
 def test_grids(shape: tuple[int, ...], image: tuple[int, ...], grid: tuple[int, int, int]) -> None:
@@ -124,7 +130,9 @@ def test_grids(shape: tuple[int, ...], image: tuple[int, ...], grid: tuple[int, 
     assert (found.rows, found.columns, found.skipped) == grid
 
 
-@pytest.mark.parametrize("shape", [(2, 7, 8), (2, 8), (2, 6, 1, 1)])
+@pytest.mark.parametrize(
+    "shape", [(2, 7, 8), (2, 8), (2, 6, 1, 1), (2, 8, 8, 5), (5, 16, 3), (5, 4, 4, 4)]
+)
 def test_no_grid(shape: tuple[int, ...]) -> None:
     assert grid_of(torch.zeros(shape), torch.Size((2, 1, 8, 8))) is None
 
@@ -154,3 +162,72 @@ def test_stored_maps_and_degenerate_ones() -> None:
 def test_where_there_is_nothing_to_map(module: nn.Module, inputs: torch.Tensor, word: str) -> None:
     report = analyze(module, (inputs, torch.randint(0, 2, (5,))), only=["saliency"])
     assert word in report.metrics["saliency/class_sensitivity"].why
+
+
+def test_tokens_fold_row_by_row():
+    image = torch.arange(2 * 3 * 4 * 2.0).reshape(2, 3, 4, 2)  # (n, C, 4, 2)
+    tokens = torch.cat([torch.full((2, 1, 3), -9.0), image.flatten(2).transpose(1, 2)], 1)
+    assert torch.equal(spatial(tokens, grid_of(tokens, torch.Size((2, 1, 8, 4)))), image)
+
+
+def test_activation_before_an_in_place_relu():
+    torch.manual_seed(0)
+
+    class Net(nn.Module):
+        def __init__(self, inplace):
+            super().__init__()
+            torch.manual_seed(0)
+            self.c, self.r, self.h = nn.Conv2d(1, 4, 3), nn.ReLU(inplace=inplace), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.h(self.r(self.c(x)).mean((2, 3)))
+
+    data = (torch.randn(5, 1, 8, 8), torch.randint(0, 3, (5,)))
+    got = [
+        norm_grad(p := from_objects(Net(i), data), p.data.inputs, data[1], ["c"])["c"]
+        for i in (False, True)
+    ]
+    torch.testing.assert_close(got[0], got[1])
+
+
+def test_combined_map_and_class_sensitivity_from_their_parts():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.Tanh(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, padding=1),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(96, 3),
+    )
+    x = torch.rand(6, 1, 8, 8)
+    logits = module(x).detach()
+    y = (logits.argmax(1) + 1) % 3
+    s = analyze(module, (x, y), only=["saliency"]).results["saliency"]
+    problem = from_objects(module, (x, y))
+
+    def mean(classes):
+        maps = norm_grad(problem, x, classes)
+        scaled = [
+            (m - m.amin((1, 2), True)) / (m.amax((1, 2), True) - m.amin((1, 2), True))
+            for m in maps.values()
+        ]
+        up = [F.interpolate(m[:, None], (8, 8), mode="bilinear")[:, 0] for m in scaled]
+        return torch.stack(up).log().mean(0).exp()
+
+    most, least = mean(logits.argmax(1)), mean(logits.argmin(1))
+    np.testing.assert_allclose(s.combined, most, atol=1e-5)
+    expected = np.mean(
+        [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(most, least, strict=True)]
+    )
+    assert s.class_sensitivity.value == pytest.approx(expected, abs=1e-4)
+    assert expected < 0.999
+
+
+def test_saliency_indices_are_positions_in_the_split():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 2))
+    problem = from_objects(module, (torch.rand(3, 1, 8, 8), torch.tensor([0, 1, 0])))
+    problem = replace(problem, data=replace(problem.data, indices=torch.tensor([4, 7, 9])))
+    assert run(problem, SaliencyConfig(), Workspace(configs={})).indices.tolist() == [4, 7, 9]

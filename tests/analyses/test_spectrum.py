@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import numpy as np
@@ -5,16 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from lla.analyses.shared import FROBENIUS, TRACE, _probes_needed
 from lla.analyses.spectrum.criteria import (
+    effective_rank,
     extreme_ratio,
     mass_ratio,
     negative_ratio,
     spectrum_type,
 )
+from lla.analyses.spectrum.run import _layers
+from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.curvature import Hessian
-from lla.estimate import Estimate
-from lla.krylov import Quadrature
+from lla.estimate import Estimate, student_quantile
+from lla.krylov import Probes, Quadrature, TraceSample
 from lla.problem import from_objects
 from tests.oracles import columns
 
@@ -39,13 +44,20 @@ def test_ratios_carry_the_residual_intervals() -> None:
 
 
 def test_spectrum_types() -> None:
-    sparse, dense = Estimate.exact(0.995, method=""), Estimate.exact(0.5, method="")
+    low, high = Estimate.exact(-1.0, method=""), Estimate.exact(4.0, method="")
+    sparse, dense = Estimate(0.995, 0.991, 1.0, 0.95), Estimate(0.5, 0.4, 0.6, 0.95)
+    open_ = Estimate(0.9, 0.5, 1.0, 0.95)
     mild, strong = Estimate.exact(-0.2, method=""), Estimate.exact(-0.6, method="")
     missing = Estimate.missing("λ_min ≥ 0")
-    assert spectrum_type(mild, dense).value == "mainly_positive"
-    assert spectrum_type(missing, dense).value == "mainly_positive"
-    assert spectrum_type(strong, sparse).value == "mainly_negative"
-    assert spectrum_type(mild, sparse).value == "quasi_singular"
+    assert spectrum_type(low, high, mild, dense).value == "mainly_positive"
+    assert spectrum_type(high, high, missing, dense).value == "mainly_positive"
+    assert spectrum_type(low, high, strong, sparse).value == "mainly_negative"
+    assert spectrum_type(low, high, mild, sparse).value == "quasi_singular"
+    assert "not decided" in spectrum_type(low, high, mild, open_).why
+    # No positive eigenvalue at all: C_t does not exist, and λ_min / λ_max would be positive.
+    assert not negative_ratio(low, Estimate.exact(-0.5, method="")).exists
+    for top in (Estimate.exact(-0.5, method=""), Estimate(0.0, -1e-9, 1e-9)):
+        assert spectrum_type(low, top, missing, dense).value == "mainly_negative"
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +165,100 @@ def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     assert (errors <= single.residuals + double.residuals).all()
     assert errors[0] < 1e-8 * double.values[0]
     assert 1e-7 < single.residuals[0] / double.values[0] < 1e-5  # what float32 vectors allow
+
+
+def test_effective_rank_interval_by_hand():
+    t, q = np.array([1.0, 2.0, 3.0, 5.0]), np.array([2.0, 3.0, 7.0, 9.0])
+    probes = Probes(
+        tuple(TraceSample(a, b, np.zeros(1)) for a, b in zip(t, q, strict=True)),
+        Quadrature(np.zeros((4, 1)), np.ones((4, 1))),
+        4,
+    )
+    found = effective_rank(probes, 0.95)
+    m, s = t.mean(), q.mean()
+    gradient = np.array([2 * m / s, -(m**2) / s**2])
+    err = math.sqrt(gradient @ np.cov(t, q) @ gradient / 4)
+    assert found.value == pytest.approx(m**2 / s)
+    assert found.stderr == pytest.approx(err)
+
+
+def fake(samples, pilot, tolerance=0.02):
+    ws = Workspace(configs={}, tolerance=tolerance)
+    made = tuple(TraceSample(v, v, np.array([v])) for v in samples)
+    ws._shared["probes"] = Probes(made, Quadrature(np.zeros((2, 1)), np.ones((2, 1))), pilot)
+    return ws, made
+
+
+def test_trace_and_norm_use_the_pilots_variance_and_say_when_too_wide():
+    ws, _ = fake([9.0, 11.0, 10.0, 10.0], 2)
+    trace, norm = ws.get(TRACE, None), ws.get(FROBENIUS, None)
+    assert trace.stderr == pytest.approx(math.sqrt(2) / 2)
+    assert norm.high**2 - norm.value**2 == pytest.approx(trace.high - trace.value)
+    assert not trace.converged
+    assert not norm.converged
+    ws, _ = fake([10.0, 10.001, 10.0, 10.0], 2)
+    assert ws.get(TRACE, None).converged
+
+
+def test_number_of_probes_is_steins():
+    ws, made = fake([9.0, 11.0, 10.0], 3, tolerance=0.1)
+    assert _probes_needed(made, ws) == math.ceil((student_quantile(0.95, 2) * 1.0 / 1.0) ** 2)
+
+
+def test_layer_intervals_use_the_pilot():
+    problem = from_objects(nn.Linear(1, 1, bias=False), (torch.ones(2, 1), torch.ones(2, 1)), "mse")
+    ws, _made = fake([9.0, 11.0, 10.0, 10.0], 2)
+    layers = _layers(problem, ws._shared["probes"], 0.95)
+    assert layers.high[0] - layers.trace[0] == pytest.approx(12.706 * math.sqrt(2) / 2, rel=1e-3)
+
+
+def test_ratio_corners_for_one_sided_sign():
+    found = extreme_ratio(Estimate(1.0, 0.8, 1.2), Estimate(4.0, 2.0, 5.0))
+    assert (found.low, found.high) == pytest.approx((0.8 / 5.0, 1.2 / 2.0))
+
+
+def test_near_zero_is_relative():
+    torch.manual_seed(0)
+    module, data = (
+        nn.Linear(6, 1, bias=False),
+        (1e4 * torch.eye(6) * torch.tensor([1.0, 1, 1, 1e-3, 1e-3, 1e-3]), torch.zeros(6, 1)),
+    )
+    report = analyze(
+        module,
+        data,
+        "mse",
+        only=["spectrum"],
+        settings={"run": {"dtype": "float64"}, "spectrum": {"probes": 40, "steps": 240}},
+    )
+    e = report.metrics["hessian/near_zero"]
+    assert e.low - 1e-9 <= 0.5 <= e.high + 1e-9
+    assert e.value > 0.1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_near_zero_lies_between_its_bounds(seed: int) -> None:
+    """Many eigenvalues near zero, few nodes there: the bounds hold the truth all the same."""
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    data = (torch.randn(30, 4), torch.randint(0, 3, (30,)))
+    problem = from_objects(module, data, dtype="float64")
+    values = np.linalg.eigvalsh(columns(Hessian(problem), problem.space.size).numpy())
+    truth = (np.abs(values) <= 1e-3 * np.abs(values).max()).mean()
+    settings = {"run": {"dtype": "float64", "seed": seed}}
+    found = analyze(module, data, only=["spectrum"], settings=settings).metrics
+    assert found["hessian/near_zero"].low <= truth <= found["hessian/near_zero"].high
+
+
+def test_rounding_is_no_negative_mass() -> None:
+    """A negative-definite Hessian with a null space: K_H would be a ratio to rounding noise."""
+    torch.manual_seed(0)
+
+    def gain(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return -((output - target) ** 2).mean()
+
+    data = (torch.randn(6, 30), torch.randn(6, 1))
+    settings = {"run": {"dtype": "float64"}}
+    found = analyze(nn.Linear(30, 1), data, gain, only=["spectrum"], settings=settings).metrics
+    assert found["hessian/type"].value == "mainly_negative"
+    assert not found["hessian/K_H1"].exists
+    assert not found["hessian/C_t"].exists

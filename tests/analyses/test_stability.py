@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import lla.analyses.stability.run as stability_run
 from lla.analyses.stability.conditions import (
     Condition,
     Curvature,
@@ -243,3 +244,119 @@ def test_batch_sharpness_is_the_mean_over_batches() -> None:
     found = report.metrics["stability/batch_sharpness"]
     assert found.low <= np.mean(quotients) <= found.high
     assert found.high - found.low < 0.2 * found.value
+
+
+def test_peak_of_rule_3_with_outputs():
+    run = TrainingRun(batch_size=2, samples=4, square_loss=True, interpolates=True, outputs=5)
+    p = noise_share(2, 4)
+    known = Curvature(
+        Estimate.exact(3.0, method=""),
+        Estimate(2.0, 0.5, 9.0, 0.95),
+        Estimate.exact(1.5, method=""),
+    )
+    t = np.linspace(0.5, 9.0, 4000)
+    assert trace_frobenius_rule(run, known).max_lr.high == pytest.approx(
+        (2 * t / ((1 - p) * 2.25 + p * t**2 / 5)).max(), rel=1e-5
+    )
+
+
+def test_facts_of_the_run_reach_the_rules():
+    torch.manual_seed(0)
+    x, w = torch.randn(20, 3), torch.randn(4, 3)
+    module = nn.Linear(3, 4, bias=False)
+    module.weight.data.copy_(w)
+
+    def run(y, m=module):
+        return analyze(
+            m,
+            (x, y),
+            "mse",
+            only=["stability"],
+            training=Training(optimizer="sgd", lr=0.1, batch_size=2),
+            settings={"run": {"dtype": "float64"}},
+        )
+
+    assert "K = 4" in run(x @ w.T).metrics["stability/trace_frobenius_max_lr"].method
+    half = run(x @ w.T + 0.5 * (x @ w.T).std() * torch.randn(20, 4))
+    assert half.metrics["stability/interpolates"].value == 0.0
+
+
+def test_batch_norm_excludes_the_rules_on_the_running_statistics():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 2))
+    report = analyze(
+        module,
+        (torch.randn(20, 4), torch.randint(0, 2, (20,))),
+        only=["stability"],
+        training=Training(optimizer="sgd", lr=0.1, batch_size=5),
+    )
+    verdict = {v.id: v for v in report.verdicts}["stability.gd"]
+    assert verdict.verdict == "not_applicable"
+    assert "batch norm" in verdict.why
+
+
+def test_product_with_the_learning_rate_and_batch_pilot(monkeypatch):
+    torch.manual_seed(0)
+    data = (torch.randn(20, 3), torch.randn(20, 1))
+    values = iter([1.0, 3.0] + [2.0] * 200)
+    monkeypatch.setattr(stability_run, "_PILOT", 2)
+    monkeypatch.setattr(stability_run, "batch_curvature", lambda *_: next(values))
+    m = analyze(
+        nn.Linear(3, 1),
+        data,
+        "mse",
+        only=["stability"],
+        training=Training(optimizer="sgd", lr=0.3, batch_size=4),
+        settings={"stability": {"max_batches": 4}},
+    ).metrics
+    assert m["stability/sharpness_times_lr"].value == pytest.approx(
+        0.3 / m["stability/gd_max_lr"].value
+    )
+    assert m["stability/batch_sharpness"].stderr == pytest.approx(math.sqrt(2) / 2)
+
+
+def test_the_trace_rule_counts_outputs() -> None:
+    """Eight outputs, B = 1: 2K/tr; SGD at half of it stays, far above 2/tr."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(12, 3), torch.randn(8, 3)
+    module = nn.Linear(3, 8, bias=False)
+    module.weight.data.copy_(weight)
+    training = Training(optimizer="sgd", lr=0.1, batch_size=1, samples=12)
+    settings = {"run": {"dtype": "float64"}}
+    found = analyze(
+        module, (x, x @ weight.T), "mse", only=["stability"], training=training, settings=settings
+    ).metrics
+    limit = found["stability/trace_max_lr"].value
+    assert limit == pytest.approx(16 / (2 * float(x.square().sum(1).mean())), rel=0.03)
+    moved = weight + 1e-3
+    for step in range(600):
+        row = x[step % 12]
+        moved = moved - limit / 4 * 2 / 8 * torch.outer((moved - weight) @ row, row)
+    assert float((moved - weight).norm()) < 1e-4
+
+
+def test_a_constant_predictor_does_not_interpolate() -> None:
+    targets = torch.tensor([[10.0, -10.0]] * 20) + 0.1 * torch.randn(20, 2)
+    module = nn.Linear(3, 2)
+    module.weight.data.zero_()
+    module.bias.data.copy_(targets.mean(0))
+    found = analyze(module, (torch.randn(20, 3), targets), "mse", only=["stability"]).metrics
+    assert found["stability/interpolates"].value == 0.0
+
+
+def test_an_eigenvalue_that_has_not_converged_decides_nothing() -> None:
+    condition = Condition("id", "title", Estimate(1.0, 0.9, 1.1, converged=False))
+    assert judge(condition, 5.0, 0.05).verdict == "inconclusive"
+
+
+def test_batches_without_a_gradient_have_no_sharpness() -> None:
+    x = torch.randn(12, 3)
+    module = nn.Linear(3, 1, bias=False)
+    training = Training(optimizer="sgd", lr=0.1, batch_size=2, samples=12)
+    settings = {"run": {"dtype": "float64"}}
+    y = (x.double() @ module.weight.data.double().T).detach()
+    found = analyze(
+        module, (x, y), "mse", only=["stability"], training=training, settings=settings
+    ).metrics["stability/batch_sharpness"]
+    assert not found.exists
+    assert "gradient" in found.why

@@ -155,3 +155,67 @@ def test_trace_intervals_cover_at_their_level_and_are_not_too_wide() -> None:
     ideal = 2.201 * deviation / np.sqrt(12)  # Student's quantile at 11 degrees of freedom
     assert covered >= 0.92
     assert np.mean([(e.high - e.low) / 2 for e in estimates]) <= 1.3 * ideal
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_stop_rule_and_tolerance_scale_with_the_operator(scale):
+    op = MatrixOperator(rotated([scale * v for v in SPECTRUM]))
+    pairs = extreme_eigenpairs(
+        op,
+        lambda i: gaussian(op.size, 0, "t", i),
+        largest=3,
+        smallest=2,
+        tolerance=1e-6,
+        max_steps=200,
+    )
+    assert pairs.converged.all()
+    assert pairs.tolerance == pytest.approx(7e-6 * scale, rel=1e-6)
+    base = MatrixOperator(rotated(SPECTRUM))
+    extreme_eigenpairs(
+        base,
+        lambda i: gaussian(base.size, 0, "t", i),
+        largest=3,
+        smallest=2,
+        tolerance=1e-6,
+        max_steps=200,
+    )
+    assert op.products == base.products
+
+
+def test_norm_is_the_largest_magnitude():
+    op = MatrixOperator(rotated([-9.0, *np.linspace(0, 1, 20)]))
+    assert extreme_eigenpairs(
+        op,
+        lambda i: gaussian(op.size, 0, "t", i),
+        largest=2,
+        smallest=1,
+        tolerance=1e-8,
+        max_steps=50,
+    ).norm == pytest.approx(9.0)
+
+
+def test_restarts_stay_orthogonal():
+    op = MatrixOperator(rotated([2.0] * 30 + [1.0] * 30))
+
+    def fresh(step):
+        return op.matrix @ (op.matrix @ gaussian(60, 1, "f", 0)) + 1e-7 * gaussian(60, 1, "f", step)
+
+    run = lanczos(op, gaussian(60, 1, "f", 0), 30, fresh=fresh)
+    assert (
+        float(
+            (run.basis @ run.basis.T - torch.eye(len(run.basis), dtype=torch.float64)).abs().max()
+        )
+        < 1e-12
+    )
+
+
+def test_an_outer_eigenvalue_that_appears_late_is_waited_for() -> None:
+    """Its direction is all but missing in the start: inner values settle before it appears."""
+    matrix = torch.diag(torch.tensor([3.0, *np.linspace(0.0, 1.0, 60), 2.0], dtype=torch.float64))
+    operator = MatrixOperator(matrix)
+    start = torch.ones(62, dtype=torch.float64)
+    start[0] = 1e-9
+    pairs = extreme_eigenpairs(
+        operator, lambda index: start, largest=1, smallest=1, tolerance=1e-3, max_steps=60
+    )
+    assert pairs.values[0] == pytest.approx(3.0, rel=1e-6)

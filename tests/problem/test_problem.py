@@ -198,7 +198,7 @@ def test_prefixed_weights_fit(folder: Path) -> None:
             ConfigurationError,
             "no option 'ignore' .did you mean 'ignore_index'",
         ),
-        ({"loss": LossSpec(name="mse")}, ProblemError, "cannot process a batch"),
+        ({"loss": LossSpec(name="mse")}, ProblemError, "outputs are of shape"),
     ],
 )
 def test_what_does_not_fit_is_named(
@@ -224,3 +224,70 @@ def test_a_mean_over_kept_targets_is_refused_where_chunks_would_weight_it_wrongl
 
     with pytest.raises(ProblemError, match="depends on how the data is cut"):
         from_objects(case.module(), (case.inputs(), case.targets()), mean)
+
+
+def test_ignored_class_that_is_predicted_is_not_right():
+    module = nn.Linear(2, 3)
+    module.weight.data.zero_()
+    module.bias.data.copy_(torch.tensor([9.0, 0.0, 0.0]))
+    problem = from_objects(
+        module,
+        (torch.ones(4, 2), torch.tensor([0, 0, 0, 1])),
+        LossSpec(name="cross_entropy", args={"ignore_index": 0}),
+    )
+    assert problem.evaluate(problem.theta).accuracy == 0.0
+
+
+@pytest.mark.parametrize("dim", [1, -1])
+def test_class_dim_settles_an_ambiguous_shape(dim):
+    torch.manual_seed(0)
+    x, y, module = torch.randn(8, 5, 4), torch.randint(0, 5, (8, 5)), nn.Linear(4, 5)
+    problem = from_objects(module, (x, y), LossSpec(name="cross_entropy", args={"class_dim": dim}))
+    out = module(x).detach().movedim(dim, -1).flatten(0, 1)
+    assert problem.evaluate(problem.theta).loss == pytest.approx(
+        float(nn.functional.cross_entropy(out, y.flatten())), rel=1e-6
+    )
+
+
+def test_layers_that_mix_samples_are_refused() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False))
+    with pytest.raises(ProblemError, match="depends on how the data is cut"):
+        from_objects(module, (torch.randn(9, 3), torch.randint(0, 4, (9,))))
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "args"),
+    [
+        (nn.Conv2d(3, 5, 1), torch.randn(6, 4, 4, 5), {}),
+        (nn.Conv2d(3, 4, 1), torch.randint(0, 4, (6, 4, 4)), {"one_hot": True}),
+    ],
+)
+def test_shapes_that_only_happen_to_have_as_many_elements(
+    output: nn.Module, target: torch.Tensor, args: dict[str, object]
+) -> None:
+    with pytest.raises(ProblemError, match="of shape"):
+        from_objects(output, (torch.randn(6, 3, 4, 4), target), LossSpec(name="mse", args=args))
+
+
+def test_nan_in_any_chunk_is_found() -> None:
+    x = torch.randn(20, 3)
+    x[17, 1] = torch.nan
+    with pytest.raises(LlaError, match="the loss at the checkpoint is nan"):
+        from_objects(nn.Linear(3, 2), (x, torch.zeros(20, dtype=torch.int64)), batch_size=4)
+
+
+def test_labels_out_of_range_are_an_error_of_the_data() -> None:
+    y = torch.tensor([0, 1, 7])
+    with pytest.raises(ProblemError, match="cannot process the data"):
+        from_objects(nn.Linear(3, 2), (torch.randn(3, 3), y), batch_size=2)
+
+
+def test_parameters_that_the_loss_does_not_use_have_no_curvature() -> None:
+    from lla.curvature import Hessian
+
+    case = next(case for case in CASES if case.name == "unused")
+    data = (case.inputs(), case.targets())
+    problem = from_objects(case.module(), data, case.loss, params=["unused.*"])
+    assert not Hessian(problem)(torch.ones(6, dtype=torch.float64)).any()
+    with pytest.raises(ConfigurationError, match="match nothing"):
+        from_objects(case.module(), data, case.loss, params=["used.*", "nothing*"])

@@ -12,7 +12,7 @@ from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Surfa
 from lla.analyses.landscape.checks import curvature_along, quadratic_radius
 from lla.analyses.shared import BASE_EVALUATION, EIGENPAIRS, GRADIENT
 from lla.analyses.workspace import Workspace
-from lla.errors import ProblemError
+from lla.errors import NotApplicableError
 from lla.estimate import Estimate
 from lla.krylov import Eigenpairs
 from lla.problem import Evaluation, Problem
@@ -29,10 +29,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     base = workspace.get(BASE_EVALUATION, problem)
     pairs = workspace.get(EIGENPAIRS, problem)
     if len(pairs.values) < 2:
-        raise ProblemError(
-            "a plane needs two directions, and there is only one parameter",
-            "leave the landscape out: --skip landscape",
-        )
+        raise NotApplicableError("a plane needs two directions, and there is only one parameter")
     directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
     values = pairs.values[[0, -1]]
 

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
+_SIDES = 1.3
+# Their outputs are weights or copies, not features: attention's softmax is tokens × tokens.
+_NO_FEATURES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, _DropoutNd)
 
 __all__ = ["Grid", "captured", "grid_of", "spatial"]
 
@@ -33,8 +38,13 @@ class Grid:
 def grid_of(activation: torch.Tensor, image: torch.Size) -> Grid | None:
     """The grid of an activation over images of shape (n, C, H, W), or None if it has none."""
     height, width = image[-2:]
-    if activation.ndim == 4 and activation.shape[-1] > 1 and activation.shape[-2] > 1:
-        return Grid(activation.shape[-2], activation.shape[-1])
+    if activation.shape[0] != image[0]:
+        return None
+    if activation.ndim == 4:
+        rows, columns = activation.shape[-2:]
+        # Channels last, or anything else that is no grid, shows in the sides' ratio.
+        alike = abs(math.log(rows * width / (columns * height))) < math.log(_SIDES)
+        return Grid(rows, columns) if min(rows, columns) > 1 and alike else None
     if activation.ndim != 3:
         return None
     tokens = activation.shape[1]
@@ -77,7 +87,7 @@ def captured(module: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
     try:
         for name, part in module.named_modules():
-            if name and not any(part.children()):
+            if name and not any(part.children()) and not isinstance(part, _NO_FEATURES):
                 handles.append(part.register_forward_hook(remember(name)))
         yield outputs
     finally:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from lla.estimate import Estimate, Label, ratio_of_means, student_quantile
+from lla.estimate import Estimate, Label, mean_of, ratio_of_means, student_quantile
 from lla.krylov import Probes, Quadrature
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "effective_rank",
     "extreme_ratio",
     "mass_ratio",
+    "near_zero_share",
     "negative_ratio",
     "spectrum_type",
 ]
@@ -54,7 +55,9 @@ def extreme_ratio(smallest: Estimate, largest: Estimate) -> Estimate:
 
 
 def negative_ratio(smallest: Estimate, largest: Estimate) -> Estimate:
-    """C_t = λ_min / λ_max, defined where λ_min < 0."""
+    """C_t = λ_min / λ_max, defined where λ_min < 0 < λ_max."""
+    if largest.low <= 0:
+        return Estimate.missing("λ_max is not positive, so C_t is not defined")
     if smallest.value >= 0:
         return Estimate.missing("λ_min is not negative, so C_t is not defined")
     return _quotient(smallest, largest)
@@ -73,12 +76,21 @@ def _quotient(over: Estimate, under: Estimate) -> Estimate:
     )
 
 
-def mass_ratio(quadrature: Quadrature, power: float, confidence: float) -> Estimate:
-    """K_Hn = Σ_{θ<0} (|θ|w)ⁿ / Σ_{θ>0} (θw)ⁿ, each sum averaged over probes first."""
+def mass_ratio(
+    quadrature: Quadrature, power: float, confidence: float, floor: float = 0.0
+) -> Estimate:
+    """K_Hn = Σ_{θ<0} (|θ|w)ⁿ / Σ_{θ>0} (θw)ⁿ, each sum averaged over probes first.
+
+    Args:
+        quadrature: Nodes and weights.
+        power: n.
+        confidence: Of the interval.
+        floor: Nodes nearer to zero than this are rounding, and left out.
+    """
     probes, steps = quadrature.nodes.shape
     return ratio_of_means(
-        quadrature.power_sums(power, -1),
-        quadrature.power_sums(power, +1),
+        quadrature.power_sums(power, -1, floor),
+        quadrature.power_sums(power, +1, floor),
         confidence,
         method=f"quadrature, {probes} probes of {steps} steps, ratio of means",
     )
@@ -105,17 +117,40 @@ def effective_rank(probes: Probes, confidence: float) -> Estimate:
     )
 
 
-def spectrum_type(negative: Estimate, near_zero: Estimate) -> Label:
+def near_zero_share(quadrature: Quadrature, radius: float, confidence: float) -> Estimate:
+    """Share of eigenvalues within ``radius`` of zero, between the bounds that quadrature gives."""
+    inside, lower, upper = quadrature.share_within(radius)
+    probes, steps = quadrature.nodes.shape
+    low = max(0.0, mean_of(lower, confidence, method="").low)
+    high = min(1.0, mean_of(upper, confidence, method="").high)
+    return Estimate(
+        min(max(float(inside.mean()), low), high),
+        low,
+        high,
+        confidence,
+        converged=high - low <= 0.1,
+        method=f"quadrature, {probes} probes of {steps} steps, Chebyshev–Markov–Stieltjes bounds",
+    )
+
+
+def spectrum_type(
+    smallest: Estimate, largest: Estimate, negative: Estimate, near_zero: Estimate
+) -> Label:
     """The type of a spectrum: for a mainly negative one the other criteria do not apply."""
+    if smallest.high < 0 and largest.low <= 0:
+        return Label("mainly_negative", "no eigenvalue is positive: r_e and K_H do not apply")
     if negative.exists and negative.value <= MAINLY_NEGATIVE:
         return Label(
             "mainly_negative",
             f"C_t = {negative.value:.3g} ≤ {MAINLY_NEGATIVE}: r_e and K_H do not apply",
         )
-    if near_zero.value >= QUASI_SINGULAR:
+    if near_zero.low >= QUASI_SINGULAR:
         return Label(
             "quasi_singular",
-            f"{near_zero.value:.1%} of the eigenvalues are within {NEAR_ZERO}·‖H‖ of zero",
+            f"at least {near_zero.low:.1%} of the eigenvalues are within {NEAR_ZERO}·‖H‖ of zero",
         )
     reason = f"C_t = {negative.value:.3g}" if negative.exists else "λ_min ≥ 0"
-    return Label("mainly_positive", f"{reason}, above {MAINLY_NEGATIVE}")
+    reason += f", above {MAINLY_NEGATIVE}"
+    if near_zero.high >= QUASI_SINGULAR:
+        reason += "; whether it is quasi-singular is not decided"
+    return Label("mainly_positive", reason)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from lla.analyses.shared import EIGENPAIRS, FROBENIUS, LAMBDA_MAX, LAMBDA_MIN, PROBES, TRACE
+from lla.analyses.shared import (
+    EIGENPAIRS,
+    FROBENIUS,
+    HESSIAN,
+    LAMBDA_MAX,
+    LAMBDA_MIN,
+    PROBES,
+    TRACE,
+)
 from lla.analyses.spectrum import Density, Layers, SpectrumConfig, SpectrumResult
 from lla.analyses.spectrum.criteria import (
     NEAR_ZERO,
     effective_rank,
     extreme_ratio,
     mass_ratio,
+    near_zero_share,
     negative_ratio,
     spectrum_type,
 )
@@ -32,11 +43,9 @@ def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> Spect
     largest = workspace.get(LAMBDA_MAX, problem)
     smallest = workspace.get(LAMBDA_MIN, problem)
     confidence = workspace.confidence
-    near_zero = mean_of(
-        probes.quadrature.share_within(NEAR_ZERO * pairs.norm),
-        confidence,
-        method=f"quadrature, {probes.pilot} probes",
-    )
+    operator = workspace.get(HESSIAN, problem)
+    rounding = math.sqrt(operator.size) * operator.eps * pairs.norm
+    near_zero = near_zero_share(probes.quadrature, NEAR_ZERO * pairs.norm, confidence)
     negative = negative_ratio(smallest, largest)
     return SpectrumResult(
         lambda_max=largest,
@@ -46,10 +55,10 @@ def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> Spect
         effective_rank=effective_rank(probes, confidence),
         r_e=extreme_ratio(smallest, largest),
         C_t=negative,
-        K_H1=mass_ratio(probes.quadrature, 1.0, confidence),
-        K_H05=mass_ratio(probes.quadrature, 0.5, confidence),
+        K_H1=mass_ratio(probes.quadrature, 1.0, confidence, rounding),
+        K_H05=mass_ratio(probes.quadrature, 0.5, confidence, rounding),
         near_zero=near_zero,
-        type=spectrum_type(negative, near_zero),
+        type=spectrum_type(smallest, largest, negative, near_zero),
         eigenvalues=pairs.values,
         residuals=pairs.residuals,
         converged=pairs.converged,

@@ -132,9 +132,18 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
 
 
 def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
-    """Rule 2: tr(H) ≤ 2/η for SGD at batch size 1; for larger batches it raises false alarms."""
-    limit = _inverse(curvature.trace, 2.0, "2 / tr(H)", "tr(H) is not positive")
+    """Rule 2: tr(H) ≤ 2K/η for SGD at batch size 1; for larger batches it raises false alarms.
+
+    K is the number of outputs under the square loss (form 6b with rank-K samples), else 1.
+    """
+    outputs = max(run.outputs, 1) if run.square_loss else 1
+    words = f"{2 * outputs} / tr(H)"
+    limit = _inverse(curvature.trace, 2.0 * outputs, words, "tr(H) is not positive")
     excluded = run.elsewhere or run.frozen or _excluded_with_noise(run)
+    if not excluded and not run.square_loss:
+        excluded = "it holds for the square loss only"
+    if not excluded and run.full_batch:
+        excluded = "full batches have no sampling noise: rule 1 is exact"
     if not excluded and run.batch_size != 1:
         excluded = f"it holds for batches of 1, and training used {run.batch_size}"
     if not excluded and not run.interpolates:
@@ -247,6 +256,8 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
         reason = "the learning rate is unknown; pass --lr"
     if reason or lr is None:
         return Verdict(condition.id, "not_applicable", reason)
+    if not limit.converged and limit.confidence >= 1:
+        return Verdict(condition.id, "inconclusive", "the eigenvalue has not converged")
     note = f" ({condition.note})" if condition.note else ""
     sizes = f"η = {lr:.4g}, largest stable {limit.value:.4g} [{limit.low:.4g}, {limit.high:.4g}]"
     if abs(lr / limit.value - 1) <= edge:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch.nn.modules.dropout import _DropoutNd
 
 from lla.analyses.shared import BASE_EVALUATION, FROBENIUS, LAMBDA_MAX, TRACE
 from lla.analyses.stability import Conditions, StabilityConfig, StabilityResult
@@ -88,6 +89,8 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
     frozen = ""
     if problem.has_batch_norm:
         frozen = "batch norm is analysed with running statistics, and training used each batch's"
+    if any(isinstance(part, _DropoutNd) and part.p > 0 for part in problem.module.modules()):
+        elsewhere = elsewhere or "training used dropout, and the loss is analysed without it"
     samples = facts.samples or data.available
     batch = problem.data.select(torch.arange(1))
     with torch.no_grad():
@@ -123,10 +126,11 @@ def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
 
 def _constant_loss(problem: Problem) -> float | None:
     """Loss of the best constant prediction: the targets' variance, or the labels' entropy."""
-    targets = problem.data.targets.reshape(-1)
+    outputs = problem.data.targets.reshape(len(problem.data), -1)
+    targets = outputs.reshape(-1)
     labels = not targets.is_floating_point()
     if problem.loss_name == "mse" and not labels:
-        return float(targets.double().var(correction=0))
+        return float(outputs.double().var(dim=0, correction=0).mean())
     if not labels or problem.loss_name not in ("mse", "cross_entropy"):
         return None
     kept = targets[targets != problem.loss_args.get("ignore_index", -100)]
@@ -147,8 +151,14 @@ def _batch_sharpness(
         return Estimate.missing(
             f"a batch of {size} is larger than the {available} samples analysed"
         )
+    if size == 1 and problem.has_batch_norm:
+        return Estimate.missing("batch norm has no statistics of a batch of 1")
     if size == available:
         value = batch_curvature(problem, problem.data.select(torch.arange(available)))
+        if math.isnan(value):
+            return Estimate.missing("the gradient is zero")
+        if size < training.samples:
+            return Estimate.missing("one batch alone was analysed: its spread is not known")
         return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
 
     quotients: list[float] = []
@@ -161,17 +171,22 @@ def _batch_sharpness(
         if len(quotients) == _PILOT:
             wanted = min(config.max_batches, _batches_needed(quotients, config, workspace))
         workspace.progress.update(len(quotients), wanted, "batches")
+    defined = [value for value in quotients if not math.isnan(value)]
+    if len(defined) < _PILOT:
+        return Estimate.missing("the gradient of most batches is zero")
     return mean_of(
-        quotients,
+        defined,
         workspace.confidence,
         pilot=_PILOT,
-        method=f"mean over {len(quotients)} random batches of {size}, each with its statistics",
+        method=f"mean over {len(defined)} random batches of {size}, each with its statistics",
         units="loss",
     ).within(config.batch_tolerance)
 
 
 def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
-    pilot = np.array(quotients)
+    pilot = np.array([value for value in quotients if not math.isnan(value)])
+    if len(pilot) < 2:
+        return config.max_batches
     allowed = config.batch_tolerance * abs(float(pilot.mean()))
     quantile = student_quantile(workspace.confidence, len(quotients) - 1)
     if allowed == 0.0:
