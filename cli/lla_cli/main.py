@@ -27,8 +27,10 @@ for module in (analyze, show, plot, page, inspect, surroundings):
 
 def main() -> None:
     """Run the command line."""
-    # Threads that spin while they wait for each other cost a shared machine, and us, tens of times
-    # the work whenever another process needs a core. Read when torch loads, hence here.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # GNU OpenMP's threads spin while they wait for each other: where another process needs a core,
+    # products take tens of times as long. A short spin costs nothing on a quiet machine. Read when
+    # torch loads, hence here.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     sys.argv[0] = "lla"
     app()
