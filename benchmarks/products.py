@@ -24,7 +24,7 @@ import torch
 from lla import checkpoint
 from lla.curvature import Hessian, gradient
 from lla.problem import Problem, build
-from lla.settings import Source, find_recipe, read_recipe, resolve
+from lla.settings import gather
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
 NAMES = ("digits_mlp.pt", "digits_cnn.pt", "digits_vit.safetensors", "charlm.pt")
@@ -34,9 +34,7 @@ MEMORY = 2 << 30
 def sample(name: str, device: str) -> Problem:
     """The problem of a sample checkpoint."""
     path = SAMPLES / name
-    recipe = find_recipe(path)
-    assert recipe is not None
-    settings = resolve([read_recipe(recipe), Source("flags", {})])
+    settings = gather(path)
     return build(
         checkpoint.load(path),
         model=settings.model,

@@ -12,7 +12,8 @@ from lla.pipeline import analyze_problem, choose_device
 from lla.problem import DataSpec, LossSpec, Training, from_objects
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
-from lla.settings import Source, resolve
+from lla.settings import resolve
+from lla.sources import Source
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,6 @@ is a mapping from sections to keys to values; later sources win key by key.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,16 +18,12 @@ from lla.analyses.analysis import Config
 from lla.analyses.registry import available
 from lla.errors import ConfigurationError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+from lla.sources import Source, find_recipe, read_project, read_recipe
 
 __all__ = [
     "RunSettings",
     "Settings",
-    "Source",
-    "anchored",
-    "find_recipe",
     "gather",
-    "read_project",
-    "read_recipe",
     "resolve",
 ]
 
@@ -79,19 +73,6 @@ _PROBLEM_SECTIONS: dict[str, type[BaseModel]] = {
     "loss": LossSpec,
     "training": Training,
 }
-
-
-@dataclass(frozen=True)
-class Source:
-    """Settings from one place.
-
-    Attributes:
-        origin: What the place is called in messages.
-        values: Sections of keys.
-    """
-
-    origin: str
-    values: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -252,64 +233,3 @@ def _environment_source(environment: Mapping[str, str]) -> Source:
         key = key.removeprefix(f"{section}_")
         values.setdefault(section, {})[key] = text
     return Source("environment (LLA_*)", values)
-
-
-def find_recipe(checkpoint: Path) -> Path | None:
-    """The recipe beside a checkpoint: ``<stem>.toml``, or ``lla.toml`` in its folder."""
-    for candidate in (checkpoint.with_suffix(".toml"), checkpoint.parent / "lla.toml"):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def read_recipe(path: Path) -> Source:
-    """The source of a recipe file; paths in it are relative to its folder.
-
-    Raises:
-        ConfigurationError: The file is missing, no TOML, or of another schema.
-    """
-    values = _toml(path, "recipe")
-    schema = values.pop("schema", 1)
-    if schema != 1:
-        raise ConfigurationError(
-            f"{path} has schema {schema}, and this lla knows schema 1", "upgrade lla"
-        )
-    return Source(f"recipe {path}", anchored(values, path.parent))
-
-
-def read_project(folder: Path) -> Source | None:
-    """The source of ``[tool.lla]`` in the nearest ``pyproject.toml`` above a folder, if any."""
-    for parent in (folder, *folder.parents):
-        path = parent / "pyproject.toml"
-        if path.is_file():
-            found = _toml(path, "project file").get("tool", {}).get("lla")
-            return Source(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
-    return None
-
-
-def _toml(path: Path, role: str) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            return tomllib.load(stream)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the {role} {path} cannot be read: {error.strerror}", f"check the path: ls {path}"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"the {role} {path} is not valid TOML: {error}", "correct it at that place"
-        ) from None
-
-
-def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The values with file references made relative to the current folder instead of ``folder``."""
-    found = {
-        section: dict(keys) if isinstance(keys, Mapping) else keys
-        for section, keys in values.items()
-    }
-    for section, key in (("model", "factory"), ("data", "source"), ("loss", "name")):
-        keys = found.get(section)
-        text = keys.get(key) if isinstance(keys, dict) else None
-        if isinstance(text, str) and (key == "source" or ".py:" in text):
-            found[section][key] = os.path.relpath(folder / text)
-    return found

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a room may import those above it in this list, and itself.
 FLOORS = (
     {"lla.errors", "lla.estimate", "lla.files", "lla.lazy", "lla.progress", "lla.seeding"},
-    {"lla.checkpoint"},
+    {"lla.checkpoint", "lla.sources"},
     {"lla.problem"},
     {"lla.curvature", "lla.krylov"},
     {"lla.analyses"},

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from lla.errors import ConfigurationError
-from lla.settings import Source, find_recipe, read_recipe, resolve
+from lla.settings import resolve
+from lla.sources import Source, find_recipe, read_recipe
 
 
 def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:

@@ -148,12 +148,10 @@ def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     from lla.analyses.shared import EIGENPAIRS
     from lla.analyses.workspace import Workspace
     from lla.problem import build
-    from lla.settings import Source, find_recipe, read_recipe, resolve
+    from lla.settings import gather
 
     path = samples / "digits_cnn.pt"
-    recipe = find_recipe(path)
-    assert recipe is not None
-    settings = resolve([read_recipe(recipe), Source("flags", {"data": {"limit": 200}})])
+    settings = gather(path, flags={"data": {"limit": 200}})
     facts = {name: getattr(settings, name) for name in ("model", "data", "loss", "training")}
     single, double = (
         Workspace(configs={}).get(

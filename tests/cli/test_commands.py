@@ -108,7 +108,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
 
     from lla import checkpoint
     from lla.problem import build
-    from lla.settings import Source, find_recipe, read_recipe, resolve
+    from lla.settings import gather
 
     done = lla(
         "analyze",
@@ -125,9 +125,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
     assert verdicts["stability.gd"] == "at_edge"
 
     path = samples / "digits_mlp.pt"
-    recipe = find_recipe(path)
-    assert recipe is not None
-    settings = resolve([read_recipe(recipe), Source("flags", {})])
+    settings = gather(path)
     problem = build(
         checkpoint.load(path),
         model=settings.model,

@@ -1,0 +1,88 @@
+"""Where settings come from: recipes and project files, with their paths made usable."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lla.errors import ConfigurationError
+
+__all__ = ["Source", "anchored", "find_recipe", "read_project", "read_recipe"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Settings from one place.
+
+    Attributes:
+        origin: What the place is called in messages.
+        values: Sections of keys.
+    """
+
+    origin: str
+    values: Mapping[str, Mapping[str, Any]]
+
+
+def find_recipe(checkpoint: Path) -> Path | None:
+    """The recipe beside a checkpoint: ``<stem>.toml``, or ``lla.toml`` in its folder."""
+    for candidate in (checkpoint.with_suffix(".toml"), checkpoint.parent / "lla.toml"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def read_recipe(path: Path) -> Source:
+    """The source of a recipe file; paths in it are relative to its folder.
+
+    Raises:
+        ConfigurationError: The file is missing, no TOML, or of another schema.
+    """
+    values = _toml(path, "recipe")
+    schema = values.pop("schema", 1)
+    if schema != 1:
+        raise ConfigurationError(
+            f"{path} has schema {schema}, and this lla knows schema 1", "upgrade lla"
+        )
+    return Source(f"recipe {path}", anchored(values, path.parent))
+
+
+def read_project(folder: Path) -> Source | None:
+    """The source of ``[tool.lla]`` in the nearest ``pyproject.toml`` above a folder, if any."""
+    for parent in (folder, *folder.parents):
+        path = parent / "pyproject.toml"
+        if path.is_file():
+            found = _toml(path, "project file").get("tool", {}).get("lla")
+            return Source(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
+    return None
+
+
+def _toml(path: Path, role: str) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the {role} {path} cannot be read: {error.strerror}", f"check the path: ls {path}"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"the {role} {path} is not valid TOML: {error}", "correct it at that place"
+        ) from None
+
+
+def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The values with file references made relative to the current folder instead of ``folder``."""
+    found = {
+        section: dict(keys) if isinstance(keys, Mapping) else keys
+        for section, keys in values.items()
+    }
+    for section, key in (("model", "factory"), ("data", "source"), ("loss", "name")):
+        keys = found.get(section)
+        text = keys.get(key) if isinstance(keys, dict) else None
+        if isinstance(text, str) and (key == "source" or ".py:" in text):
+            found[section][key] = os.path.relpath(folder / text)
+    return found
