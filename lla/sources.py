@@ -66,7 +66,8 @@ def _toml(path: Path, role: str) -> dict[str, Any]:
             return tomllib.load(stream)
     except OSError as error:
         raise ConfigurationError(
-            f"the {role} {path} cannot be read: {error.strerror}", f"check the path: ls {path}"
+            f"the {role} {path} cannot be read: {error.strerror}",
+            f"name another one, or look for it: ls {path.parent}",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(

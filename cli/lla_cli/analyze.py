@@ -81,12 +81,15 @@ def _analyze(
     settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
 ) -> Report:
     from lla.checkpoint import recognize
+    from lla.report.storage import refuse_target
 
     checkpoint = Path(values["checkpoint"])
     recognize(checkpoint)  # a wrong file is told before anything is loaded
     resolved = _resolved(settings, only, values)
-    target = Path(values["output"] or f"{checkpoint.stem}.lla.h5")
-    _refuse_missing_folder(target)
+    target = Path(values["output"]) if values["output"] else _target(checkpoint, resolved)
+    refuse_target(target)
+    if values["figures"]:
+        _refuse_figures(Path(values["figures"]))
 
     from lla.pipeline import analyze_checkpoint
     from lla.report import write
@@ -97,14 +100,25 @@ def _analyze(
     return write(report, target)
 
 
-def _refuse_missing_folder(target: Path) -> None:
+def _target(checkpoint: Path, settings: Settings) -> Path:
+    """``<stem>.lla.h5``; but a report there that holds more than this run gives is not replaced."""
+    from lla.analyses.registry import select
+    from lla.report.storage import stages_of
+
+    target = Path(f"{checkpoint.stem}.lla.h5")
+    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
+    if set(stages_of(target) or ()) <= set(made):
+        return target
+    names = "-".join(name for name in made if name != "baseline") or "baseline"
+    return Path(f"{checkpoint.stem}.{names}.lla.h5")
+
+
+def _refuse_figures(folder: Path) -> None:
     from lla.errors import ReportError
 
-    # Told before the work is done rather than after it.
-    if not target.parent.is_dir():
+    if folder.exists() and not folder.is_dir():
         raise ReportError(
-            f"there is no folder {target.parent} for the report",
-            f"make it: mkdir -p {target.parent}",
+            f"{folder} is not a folder for figures", "choose another: --figures FOLDER"
         )
 
 

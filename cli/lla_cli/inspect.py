@@ -58,7 +58,7 @@ def _print(facts: Mapping[str, object]) -> None:
     assert isinstance(training, dict)
     assert isinstance(tensors, dict)
     words = ", ".join(f"{key} = {value}" for key, value in training.items())
-    console.print(f"training {words or 'the file does not tell'}", soft_wrap=True)
+    console.print(f"training {words or 'not told by the file'}", soft_wrap=True)
     table = Table("tensor", "shape", "dtype", box=None)
     for name, about in tensors.items():
         table.add_row(name, " × ".join(map(str, about["shape"])) or "scalar", about["dtype"])

@@ -73,7 +73,11 @@ SETTINGS = (
     Setting("model", "model", "factory", "file.py:FACTORY that makes the network", _PROBLEM),
     Setting("model_arg", "model", "args", "K=V argument of the factory", _PROBLEM, many=True),
     Setting(
-        "data", "data", "source", "file with x and y, as digits.npz?split=test&limit=512", _PROBLEM
+        "data",
+        "data",
+        "source",
+        'file with x and y, as "digits.npz?split=test&limit=512"',
+        _PROBLEM,
     ),
     Setting("loss", "loss", "name", "cross_entropy, mse, … or file.py:function", _PROBLEM),
     Setting(

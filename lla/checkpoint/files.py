@@ -16,6 +16,7 @@ from lla.errors import CheckpointError, UnsafeCheckpointError
 __all__ = ["Format", "recognize", "sha256_of"]
 
 _LFS = b"version https://git-lfs"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _PICKLE_PROTOCOL = b"\x80"
 _TEXT_SAMPLE = 512
 
@@ -48,6 +49,10 @@ def recognize(path: Path) -> Format:
         raise CheckpointError(
             f"{path} is a git-lfs pointer, not the checkpoint itself",
             "fetch the content: git lfs pull",
+        )
+    if head.startswith(_HDF5):
+        raise CheckpointError(
+            f"{path} is an HDF5 file, not a checkpoint", f"if it is a report: lla show {path}"
         )
     if zipfile.is_zipfile(path):
         return _recognize_zip(path)

@@ -30,7 +30,7 @@ def function_at(reference: str, folder: Path, *, role: str) -> Callable[..., Any
     if not separator or not source or not name:
         raise ConfigurationError(
             f"the {role} '{reference}' is not of the form file.py:function",
-            f"write it as models.py:{reference or 'make_model'}",
+            f"write it as {reference if reference.endswith('.py') else 'models.py'}:FUNCTION",
         )
     module = _from_file(folder / source, role) if source.endswith(".py") else _named(source, role)
     found = getattr(module, name, None)
@@ -48,7 +48,7 @@ def _from_file(path: Path, role: str) -> ModuleType:
     if not path.is_file():
         raise ConfigurationError(
             f"there is no file {path} for the {role}",
-            "paths in a recipe are relative to the recipe's folder; correct it there",
+            "correct its path; in a recipe, paths are relative to the recipe's folder",
         )
     name = f"_lla_user_{path.stem}_{abs(hash(str(path.resolve())))}"
     spec = importlib.util.spec_from_file_location(name, path)

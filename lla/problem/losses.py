@@ -83,7 +83,8 @@ def _like(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     if [n for n in output.shape[1:] if n > 1] != [n for n in targets.shape[1:] if n > 1]:
         raise ProblemError(
             f"outputs are of shape {tuple(output.shape)} and targets of {tuple(targets.shape)}",
-            "give targets of the outputs' shape",
+            "give targets of the outputs' shape"
+            + ("" if targets.is_floating_point() else "; for class labels: --loss cross_entropy"),
         )
     return targets.reshape(output.shape).to(output.dtype)
 

@@ -50,7 +50,7 @@ class Stage:
     why: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """Everything one run found.
 
@@ -69,6 +69,9 @@ class Report:
     plan: Mapping[str, Any]
     provenance: Mapping[str, Any]
     path: str = ""
+
+    def __repr__(self) -> str:
+        return f"<lla.Report of {self.caption}: {', '.join(self.results)}>"
 
     def analyses(self) -> Iterator[tuple[Analysis, Any]]:
         """Each analysis that has a result, with it, in the order of the registry."""

@@ -21,7 +21,7 @@ from lla.files import replacing
 from lla.report import codec
 from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
 
-__all__ = ["read", "write"]
+__all__ = ["read", "refuse_target", "stages_of", "write"]
 
 _PROVENANCE = "provenance"
 
@@ -47,6 +47,36 @@ def write(report: Report, path: str | Path) -> Report:
     except OSError as error:
         raise _unwritable(target, error) from None
     return placed
+
+
+def refuse_target(path: Path) -> None:
+    """Refuse a place for a report before the work is done rather than after it.
+
+    Raises:
+        ReportError: The folder does not exist, or something that is no report lies there.
+    """
+    if not path.parent.is_dir():
+        raise ReportError(
+            f"there is no folder {path.parent} for the report", f"make it: mkdir -p {path.parent}"
+        )
+    if path.exists() and stages_of(path) is None:
+        kind = "a folder" if path.is_dir() else "there already, and no report"
+        raise ReportError(
+            f"{path} is {kind}: it is not replaced", f"choose another place: -o {path.stem}.lla.h5"
+        )
+
+
+def stages_of(path: Path) -> tuple[str, ...] | None:
+    """The analyses in the report at ``path``, or None where no report is."""
+    if not path.is_file():
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("lla_schema") != SCHEMA:
+                return None
+            return tuple(json.loads(file[_PROVENANCE]["stages"].asstr()[()]))
+    except (OSError, KeyError, ValueError):
+        return None
 
 
 def _unwritable(path: Path, error: OSError) -> ReportError:
@@ -95,9 +125,7 @@ def read(path: str | Path) -> Report:
     """
     file_path = Path(path)
     if not file_path.is_file():
-        raise ReportError(
-            f"there is no report {file_path}", "make one: lla analyze MODEL -o " + str(path)
-        )
+        raise ReportError(f"there is no report {file_path}", "make one: lla analyze MODEL")
     try:
         with h5py.File(file_path, "r") as file:
             schema = file.attrs.get("lla_schema")
@@ -108,6 +136,10 @@ def read(path: str | Path) -> Report:
                 )
             return _read(file, str(path))
     except (OSError, KeyError, ValueError) as error:
+        if not h5py.is_hdf5(file_path):
+            raise ReportError(
+                f"{file_path} is not a report", f"if it is a checkpoint: lla analyze {path}"
+            ) from None
         raise ReportError(
             f"{file_path} cannot be read as a report: {error}", "make it anew: lla analyze MODEL"
         ) from error

@@ -51,6 +51,13 @@ _REMEDIES = (
 )
 
 
+# Options with a value that mean the same to every command: other analyses' own are left out.
+_PROBLEM = {
+    *("model", "model_arg", "data", "loss", "params", "recipe", "lr", "batch_size", "samples"),
+    *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
+}
+
+
 def steps(report: Report) -> tuple[Step, ...]:
     """The steps for a report, the most pressing first; never empty."""
     found = (
@@ -157,4 +164,17 @@ def _command(report: Report, analysis: str, **flags: Any) -> str:
     path = report.checkpoint.path
     place = shlex.quote(path) if path else "CHECKPOINT"
     options = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
-    return " ".join(("lla", analysis, place, *options))
+    stated = [shlex.quote(word) for word in _stated(report, set(flags))]
+    return " ".join(("lla", analysis, place, *stated, *options))
+
+
+def _stated(report: Report, changed: set[str]) -> Iterator[str]:
+    """The options of the report's own command that state the problem, for another command."""
+    words = iter(report.provenance.get("command", ())[2:])
+    for word in words:
+        name, inline, _ = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name.replace("-", "_") not in _PROBLEM - changed:
+            continue
+        yield word
+        if not inline:
+            yield next(words, "")

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from lla.analyses.analysis import imported
-from lla.errors import ReportError
+from lla.errors import ConfigurationError, ReportError, nearest
 from lla.files import replacing
 from lla.report import Report
 from lla_plots import summary
@@ -58,6 +58,14 @@ def draw(report: Report, only: Collection[str] = ()) -> dict[str, Figure]:
         )
     if not only or _SUMMARY in only:
         found[_SUMMARY] = summary.figure(report)
+    # An analysis may have nothing to draw; a name that is neither its nor a figure's is a mistake.
+    known = {*report.results, *found, _SUMMARY}
+    for name in only:
+        if name not in known:
+            raise ConfigurationError(
+                f"there is no figure '{name}'{nearest(name, known)}",
+                f"choose among: {', '.join(sorted(known))}",
+            )
     return found
 
 
@@ -79,11 +87,12 @@ def save(
         The files, in the order of :func:`draw`.
 
     Raises:
-        ReportError: The folder cannot be written, or a format is unknown.
+        ReportError: The folder cannot be written.
+        ConfigurationError: A format or a figure is unknown.
     """
     unknown = [name for name in formats if name not in _METADATA]
     if unknown:
-        raise ReportError(
+        raise ConfigurationError(
             f"'{unknown[0]}' is not a format of figures", f"choose among: {', '.join(_METADATA)}"
         )
     place = Path(folder)
@@ -97,7 +106,7 @@ def save(
     except OSError as error:
         raise ReportError(
             f"figures cannot be written to '{place}': {error.strerror or error}",
-            "choose another folder with --output",
+            "choose another folder",
         ) from None
 
 

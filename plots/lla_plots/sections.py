@@ -90,7 +90,7 @@ def sections(report: Report, figures: Mapping[str, Collection[str]]) -> tuple[Se
 def _sharpness(report: Report, result: SpectrumResult, names: tuple[str, ...]) -> Section:
     lead = "The sharpest direction has curvature λ_max = " + interval(result.lambda_max) + "."
     if result.lambda_min.exists:
-        shape = "bends down" if result.lambda_min.high < 0 else "does not bend down for sure"
+        shape = "bends down" if result.lambda_min.high < 0 else "need not bend down"
         lead += (
             f" Along the least curved one the loss {shape}: λ_min = {interval(result.lambda_min)}."
         )

@@ -360,3 +360,12 @@ def test_batches_without_a_gradient_have_no_sharpness() -> None:
     ).metrics["stability/batch_sharpness"]
     assert not found.exists
     assert "gradient" in found.why
+
+
+def test_a_limit_far_above_the_smallest_does_not_weaken_it() -> None:
+    conditions = [
+        Condition("a", "a", exact(1.0)),
+        Condition("b", "b", Estimate(5.0, 4.0, 6.0, 0.95, converged=False)),
+    ]
+    found = smallest_limit(conditions)
+    assert (found.value, found.confidence, found.converged) == (1.0, 1.0, True)

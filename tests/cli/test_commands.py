@@ -319,3 +319,34 @@ def test_interruption_leaves_no_report(
     assert "run it again: " in rest
     assert "Traceback" not in rest
     assert not os.listdir(tmp_path)
+
+
+def test_nothing_but_a_report_is_ever_replaced(samples: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.pt"
+    checkpoint.write_bytes((samples / "digits_mlp.pt").read_bytes())
+    recipe = f"--recipe={samples / 'digits_mlp.toml'}"
+    before = checkpoint.read_bytes()
+    for target in ("model.pt", "."):
+        done = lla("analyze", checkpoint, recipe, "--only=baseline", "-o", target)
+        assert done.exit_code == 5
+        assert "it is not replaced" in done.stderr
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_part_does_not_replace_the_whole(samples: Path, tmp_path: Path) -> None:
+    both = [*quick(samples, "digits_mlp.pt"), "--no-html", "-q"]
+    assert lla("analyze", *both, "--only=landscape,saliency").exit_code == 0
+    assert lla("landscape", *both).exit_code == 0
+    assert lla("analyze", *both, "--only=saliency,landscape").exit_code == 0
+    assert sorted(os.listdir(tmp_path)) == ["digits_mlp.landscape.lla.h5", "digits_mlp.lla.h5"]
+
+
+def test_reports_and_checkpoints_taken_for_each_other(samples: Path) -> None:
+    assert lla("landscape", *quick(samples, "digits_mlp.pt"), "--no-html", "-q").exit_code == 0
+    wrong = lla("analyze", "digits_mlp.lla.h5")
+    assert "lla show digits_mlp.lla.h5" in wrong.stderr
+    wrong = lla("show", samples / "digits_mlp.pt")
+    assert "lla analyze" in wrong.stderr
+    unknown = lla("plot", "digits_mlp.lla.h5", "--only=landscape,spectrun")
+    assert unknown.exit_code == 2
+    assert "no figure 'spectrun'" in unknown.stderr

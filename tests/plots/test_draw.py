@@ -5,7 +5,7 @@ import pytest
 from lla_plots import summary
 from lla_plots.draw import draw, render, save
 
-from lla.errors import ReportError
+from lla.errors import ConfigurationError, ReportError
 from tests.plots import build
 from tests.plots.build import texts
 
@@ -96,6 +96,6 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
-    with pytest.raises(ReportError, match="gif"):
+    with pytest.raises(ConfigurationError, match="gif"):
         save(build.report(), tmp_path, ("gif",))
     assert not os.listdir(tmp_path)

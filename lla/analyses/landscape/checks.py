@@ -64,6 +64,8 @@ def quadratic_radius(
         residual: L minus the quadratic model, shape (n, m).
         limit: Largest residual that counts as agreement.
     """
+    if not (alpha[0] <= 0 <= alpha[-1] and beta[0] <= 0 <= beta[-1]):
+        return Estimate.missing("the plane leaves the checkpoint out", units="parameter norm")
     distance = np.hypot(alpha[:, None], beta[None, :])
     broken = ~(np.abs(residual) <= limit)
     inscribed = float(min(-alpha[0], alpha[-1], -beta[0], beta[-1]))

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _UNITS = "learning rate"
+_NO_BATCH_SIZE = "the batch size is unknown; pass --batch-size"
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
         excluded = "it holds for the square loss only"
     if not excluded and run.full_batch:
         excluded = "full batches have no sampling noise: rule 1 is exact"
+    if not excluded and run.batch_size is None:
+        excluded = _NO_BATCH_SIZE
     if not excluded and run.batch_size != 1:
         excluded = f"it holds for batches of 1, and training used {run.batch_size}"
     if not excluded and not run.interpolates:
@@ -164,6 +167,8 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
         excluded = "full batches have no sampling noise: rule 1 is exact"
     if not excluded and not run.interpolates:
         excluded = "it holds at interpolating minima, and some samples are not fitted"
+    if not excluded and run.batch_size is None:
+        excluded = _NO_BATCH_SIZE
     id, title = "stability.trace_frobenius", "tr H and ‖H‖ (SGD)"
     if excluded or run.batch_size is None:
         return Condition(id, title, Estimate.missing(excluded, units=_UNITS), excluded)
@@ -218,8 +223,6 @@ def _excluded_with_noise(run: TrainingRun) -> str:
         return run.elsewhere
     if run.optimizer != "sgd":
         return f"{run.optimizer} needs the preconditioned Hessian"
-    if run.batch_size is None:
-        return "the batch size is unknown; pass --batch-size"
     if run.momentum:
         return "momentum needs the recursion of second moments"
     if run.weight_decay:
@@ -274,7 +277,10 @@ def smallest_limit(conditions: Iterable[Condition]) -> Estimate:
     applicable = [item for item in conditions if not item.excluded and item.max_lr.exists]
     if not applicable:
         return Estimate.missing("no condition applies", units=_UNITS)
-    limits = [item.max_lr for item in applicable]
+    highest = min(item.max_lr.high for item in applicable)
+    # A condition that lies above another's whole interval has no part in the smallest.
+    near = [item for item in applicable if item.max_lr.low <= highest]
+    limits = [item.max_lr for item in near]
     # Each interval holds alone at its confidence; all together at least at this one (Bonferroni).
     joint = max(0.0, 1 - sum(1 - limit.confidence for limit in limits))
     return Estimate(
@@ -283,6 +289,6 @@ def smallest_limit(conditions: Iterable[Condition]) -> Estimate:
         min(limit.high for limit in limits),
         joint,
         converged=all(limit.converged for limit in limits),
-        method="smallest over: " + ", ".join(item.title for item in applicable),
+        method="smallest over: " + ", ".join(item.title for item in near),
         units=_UNITS,
     )

@@ -120,7 +120,7 @@ def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
     base = workspace.get(BASE_EVALUATION, problem)
     fitted = base.loss <= _INTERPOLATION * constant
     wrong = not math.isnan(base.accuracy) and base.accuracy < 1.0
-    method = f"loss ≤ 1 % of a constant prediction's ({constant:.3g}), no sample wrong"
+    method = f"1 if the loss is ≤ 1 % of a constant prediction's {constant:.3g} and none is wrong"
     return Estimate.exact(float(fitted and not wrong), method=method)
 
 
