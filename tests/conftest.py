@@ -4,7 +4,7 @@ import os
 
 # Before torch loads: threads that wait for each other spin but shortly, so that the suite keeps its
 # speed on a machine that runs something else as well.
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 from pathlib import Path
 

@@ -28,9 +28,9 @@ for module in (analyze, show, plot, page, inspect, surroundings):
 def main() -> None:
     """Run the command line."""
     # GNU OpenMP's threads spin while they wait for each other: where another process needs a core,
-    # products take tens of times as long. A short spin costs nothing on a quiet machine. Read when
+    # products take tens of times as long. A short spin costs little on a quiet machine. Read when
     # torch loads, hence here.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     sys.argv[0] = "lla"
     app()
