@@ -171,6 +171,7 @@ def _batch_sharpness(
         if len(quotients) == _PILOT:
             wanted = min(config.max_batches, _batches_needed(quotients, config, workspace))
         workspace.progress.update(len(quotients), wanted, "batches")
+    own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < _PILOT:
         return Estimate.missing("the gradient of most batches is zero")
@@ -178,7 +179,7 @@ def _batch_sharpness(
         defined,
         workspace.confidence,
         pilot=_PILOT,
-        method=f"mean over {len(defined)} random batches of {size}, each with its statistics",
+        method=f"mean over {len(defined)} random batches of {size}{own}",
         units="loss",
     ).within(config.batch_tolerance)
 
