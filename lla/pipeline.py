@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lla import __version__
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.registry import select
@@ -186,7 +187,7 @@ def _provenance(
     run: RunSettings = settings.run
     return {
         "versions": {
-            "lla": _version("loss-landscape-lla"),
+            "lla": __version__,
             "torch": torch.__version__,
             "numpy": version("numpy"),
             "python": platform.python_version(),
@@ -206,9 +207,3 @@ def _provenance(
             "sha256": problem.data.sha256,
         },
     }
-
-
-def _version(name: str) -> str:
-    from lla import __version__
-
-    return __version__ if name.startswith("loss") else version(name)
