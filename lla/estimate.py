@@ -18,6 +18,7 @@ __all__ = [
     "Verdict",
     "mean_of",
     "ratio_of_means",
+    "samples_needed",
     "student_quantile",
 ]
 
@@ -156,6 +157,30 @@ def mean_of(
     return Estimate(
         mean, mean - half, mean + half, confidence, stderr=stderr, method=method, units=units
     )
+
+
+def samples_needed(pilot: ArrayLike, tolerance: float, confidence: float) -> int:
+    """How many samples bring the mean's half-width within a relative tolerance (Stein 1945).
+
+    Args:
+        pilot: The first samples, shape (n,), n ≥ 2.
+        tolerance: Half-width asked for, relative to the mean.
+        confidence: Of the interval.
+
+    Returns:
+        A number of samples in all, at least n; very large where the mean is zero.
+    """
+    import numpy as np
+
+    values = np.asarray(pilot, dtype=np.float64)
+    deviation = float(values.std(ddof=1))
+    allowed = tolerance * abs(float(values.mean()))
+    if deviation == 0.0:
+        return values.size
+    if allowed == 0.0:
+        return 1 << 30
+    quantile = student_quantile(confidence, values.size - 1)
+    return max(values.size, math.ceil((quantile * deviation / allowed) ** 2))
 
 
 def ratio_of_means(

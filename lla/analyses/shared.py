@@ -10,7 +10,7 @@ import torch
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import Hessian, gradient
-from lla.estimate import Estimate, mean_of, student_quantile
+from lla.estimate import Estimate, mean_of, samples_needed
 from lla.krylov import Eigenpairs, Probes, TraceSample, draw_probes, extreme_eigenpairs
 from lla.problem import Evaluation, Problem
 from lla.seeding import gaussian, rademacher
@@ -42,11 +42,8 @@ def _gradient(problem: Problem, workspace: Workspace) -> torch.Tensor:
 
 
 def _hessian(problem: Problem, workspace: Workspace) -> Hessian:
-    def count() -> None:
-        workspace.counts["matvecs"] += 1
-
     # A quarter of the memory for kept graphs; the Krylov basis has a half.
-    return Hessian(problem, memory=workspace.memory // 4, on_product=count)
+    return Hessian(problem, memory=workspace.memory // 4, on_product=workspace.tally("matvecs"))
 
 
 def _precise_hessian(problem: Problem, workspace: Workspace) -> Hessian:
@@ -65,10 +62,7 @@ def _precise_hessian(problem: Problem, workspace: Workspace) -> Hessian:
     except RuntimeError:
         return working
 
-    def count() -> None:
-        workspace.counts["matvecs"] += 1
-
-    return Hessian(double, on_product=count)
+    return Hessian(double, on_product=workspace.tally("matvecs"))
 
 
 def _eigenpairs(problem: Problem, workspace: Workspace) -> Eigenpairs:
@@ -96,7 +90,9 @@ def _probes(problem: Problem, workspace: Workspace) -> Probes:
     known = workspace.get(EIGENPAIRS, problem).krylov
 
     def enough(samples: tuple[TraceSample, ...]) -> int:
-        return min(config.max_probes, _probes_needed(samples, workspace))
+        traces = [sample.trace for sample in samples]
+        needed = samples_needed(traces, workspace.tolerance, workspace.confidence)
+        return min(config.max_probes, needed)
 
     return draw_probes(
         operator,
@@ -108,19 +104,6 @@ def _probes(problem: Problem, workspace: Workspace) -> Probes:
         enough=enough,
         on_product=lambda done, total: workspace.progress.update(done, total, "products"),
     )
-
-
-def _probes_needed(samples: tuple[TraceSample, ...], workspace: Workspace) -> int:
-    """Probes after which the trace's half-width is within the tolerance (Stein's rule)."""
-    pilot = mean_of([sample.trace for sample in samples], workspace.confidence, method="")
-    deviation = (pilot.stderr or 0.0) * math.sqrt(len(samples))
-    allowed = workspace.tolerance * abs(pilot.value)
-    if deviation == 0.0:
-        return len(samples)
-    if allowed == 0.0:
-        return 1 << 30
-    quantile = student_quantile(workspace.confidence, len(samples) - 1)
-    return math.ceil((quantile * deviation / allowed) ** 2)
 
 
 def _extreme(problem: Problem, workspace: Workspace, index: int) -> Estimate:

@@ -58,6 +58,14 @@ class Workspace:
             self._shared[shared.name] = shared.compute(problem, self)
         return cast(T, self._shared[shared.name])
 
+    def tally(self, kind: str) -> Callable[[], None]:
+        """A function that counts one more unit of a kind of work."""
+
+        def count() -> None:
+            self.counts[kind] += 1
+
+        return count
+
     def config(self, name: str, type: type[C]) -> C:
         """The configuration of the analysis ``name``; its defaults if the run has none."""
         found = self.configs.get(name)

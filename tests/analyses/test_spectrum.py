@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lla.analyses.shared import FROBENIUS, TRACE, _probes_needed
+from lla.analyses.shared import FROBENIUS, TRACE
 from lla.analyses.spectrum.criteria import (
     effective_rank,
     extreme_ratio,
@@ -18,7 +18,7 @@ from lla.analyses.spectrum.run import _layers
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.curvature import Hessian
-from lla.estimate import Estimate, student_quantile
+from lla.estimate import Estimate, samples_needed, student_quantile
 from lla.krylov import Probes, Quadrature, TraceSample
 from lla.problem import from_objects
 from tests.oracles import columns
@@ -200,7 +200,9 @@ def test_trace_and_norm_use_the_pilots_variance_and_say_when_too_wide():
 
 def test_number_of_probes_is_steins():
     ws, made = fake([9.0, 11.0, 10.0], 3, tolerance=0.1)
-    assert _probes_needed(made, ws) == math.ceil((student_quantile(0.95, 2) * 1.0 / 1.0) ** 2)
+    traces = [sample.trace for sample in made]
+    found = samples_needed(traces, ws.tolerance, ws.confidence)
+    assert found == math.ceil((student_quantile(0.95, 2) * 1.0 / 1.0) ** 2)
 
 
 def test_layer_intervals_use_the_pilot():

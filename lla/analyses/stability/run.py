@@ -22,7 +22,7 @@ from lla.analyses.stability.conditions import (
 )
 from lla.analyses.workspace import Workspace
 from lla.curvature import batch_curvature
-from lla.estimate import Estimate, mean_of, student_quantile
+from lla.estimate import Estimate, mean_of, samples_needed
 from lla.problem import Problem
 from lla.seeding import permutation
 
@@ -169,7 +169,13 @@ def _batch_sharpness(
         quotients.append(batch_curvature(problem, problem.data.select(chosen)))
         workspace.counts["batches"] += 1
         if len(quotients) == _PILOT:
-            wanted = min(config.max_batches, _batches_needed(quotients, config, workspace))
+            pilot = [value for value in quotients if not math.isnan(value)]
+            needed = (
+                samples_needed(pilot, config.batch_tolerance, workspace.confidence)
+                if len(pilot) > 1
+                else config.max_batches
+            )
+            wanted = min(config.max_batches, max(_PILOT, needed))
         workspace.progress.update(len(quotients), wanted, "batches")
     own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
     defined = [value for value in quotients if not math.isnan(value)]
@@ -182,14 +188,3 @@ def _batch_sharpness(
         method=f"mean over {len(defined)} random batches of {size}{own}",
         units="loss",
     ).within(config.batch_tolerance)
-
-
-def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
-    pilot = np.array([value for value in quotients if not math.isnan(value)])
-    if len(pilot) < 2:
-        return config.max_batches
-    allowed = config.batch_tolerance * abs(float(pilot.mean()))
-    quantile = student_quantile(workspace.confidence, len(quotients) - 1)
-    if allowed == 0.0:
-        return _PILOT
-    return max(_PILOT, math.ceil((quantile * float(pilot.std(ddof=1)) / allowed) ** 2))
