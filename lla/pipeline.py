@@ -31,17 +31,19 @@ __all__ = ["analyze_checkpoint", "analyze_problem", "choose_device"]
 
 
 def analyze_checkpoint(
-    path: Path,
+    path: str | Path,
     settings: Settings,
     *,
+    trust: checkpoints.Trust | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
 ) -> Report:
     """Load a checkpoint, build its problem and run the chosen analyses.
 
     Args:
-        path: The checkpoint file.
+        path: The checkpoint: a file, a folder or a name.
         settings: All settings; what they leave open of the training, the checkpoint fills in.
+        trust: What in the checkpoint may be run; by default nothing.
         progress: Told how far the run is.
         command: The command line, for the report.
 
@@ -52,7 +54,7 @@ def analyze_checkpoint(
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
-    checkpoint = checkpoints.load(path)
+    checkpoint = checkpoints.load(path, weights=settings.model.weights, trust=trust)
     settings = settings.with_facts(checkpoint.facts)
     problem = build(
         checkpoint,

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lla.analyses.analysis import Config
 from lla.analyses.registry import available
+from lla.checkpoint.files import split_scheme, stem_of
 from lla.errors import ConfigurationError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 from lla.sources import Source, find_recipe, read_project, read_recipe
@@ -164,7 +165,7 @@ def resolve(
 
 
 def gather(
-    checkpoint: Path,
+    checkpoint: str | Path,
     *,
     recipe: Path | None = None,
     flags: Mapping[str, Mapping[str, Any]] | None = None,
@@ -173,7 +174,7 @@ def gather(
     """The settings for a checkpoint from all places: project, recipe, environment, flags.
 
     Args:
-        checkpoint: The file; by default its recipe lies beside it.
+        checkpoint: The file, folder or name; by default its recipe lies beside it.
         recipe: A recipe to use instead.
         flags: Sections of keys; paths in them are relative to the current folder.
         environment: Variables of the process.
@@ -181,7 +182,9 @@ def gather(
     Raises:
         ConfigurationError: A file cannot be read, or a setting is invalid.
     """
-    found = recipe or find_recipe(checkpoint)
+    scheme, rest = split_scheme(checkpoint)
+    place = Path() / stem_of(checkpoint) if scheme and not Path(rest).exists() else Path(rest)
+    found = recipe or find_recipe(place, stem_of(checkpoint))
     sources = [read_project(Path.cwd()), read_recipe(found) if found else None]
     known = [source for source in sources if source is not None]
     return resolve([*known, Source("command line", flags or {})], environment)

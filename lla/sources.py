@@ -14,6 +14,10 @@ from lla.errors import ConfigurationError
 __all__ = ["Source", "anchored", "find_recipe", "read_project", "read_recipe"]
 
 
+# Data sources that are no files as such: what follows the colon may be one.
+_SCHEMES = ("factory", "hf", "torchvision")
+
+
 @dataclass(frozen=True)
 class Source:
     """Settings from one place.
@@ -27,9 +31,15 @@ class Source:
     values: Mapping[str, Mapping[str, Any]]
 
 
-def find_recipe(checkpoint: Path) -> Path | None:
-    """The recipe beside a checkpoint: ``<stem>.toml``, or ``lla.toml`` in its folder."""
-    for candidate in (checkpoint.with_suffix(".toml"), checkpoint.parent / "lla.toml"):
+def find_recipe(place: Path, stem: str) -> Path | None:
+    """The recipe of a checkpoint: beside it ``<stem>.toml`` or ``lla.toml``; in it, if a folder.
+
+    Args:
+        place: The checkpoint's file or folder.
+        stem: Its name without suffix.
+    """
+    inside = (place / "lla.toml",) if place.is_dir() else ()
+    for candidate in (*inside, place.parent / f"{stem}.toml", place.parent / "lla.toml"):
         if candidate.is_file():
             return candidate
     return None
@@ -84,6 +94,15 @@ def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
     for section, key in (("model", "factory"), ("data", "source"), ("loss", "name")):
         keys = found.get(section)
         text = keys.get(key) if isinstance(keys, dict) else None
-        if isinstance(text, str) and (key == "source" or ".py:" in text):
-            found[section][key] = os.path.relpath(folder / text)
+        if isinstance(text, str) and text and (key == "source" or ".py:" in text):
+            found[section][key] = _relative(text, folder)
     return found
+
+
+def _relative(text: str, folder: Path) -> str:
+    """A file reference, perhaps behind a scheme, as seen from the current folder."""
+    scheme, separator, rest = text.partition(":")
+    if separator and scheme in _SCHEMES:
+        is_file = ".py:" in rest if scheme == "factory" else (folder / rest).exists()
+        return f"{scheme}:{os.path.relpath(folder / rest)}" if is_file else text
+    return os.path.relpath(folder / text)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lla.analyses.registry import available
-from lla_cli.flags import values_of
+from lla_cli.flags import gathered, trust_of
 from lla_cli.guard import guarded
 from lla_cli.options import (
+    CHECKPOINT,
     OUTPUT,
     SETTINGS,
+    STATED,
+    TRUST,
     Setting,
     analysis_settings,
-    parameter,
     with_parameters,
 )
 
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_CHECKPOINT = parameter(
-    "checkpoint", str, ..., typer.Argument(help="checkpoint file", metavar="MODEL")
-)
 _SELECTION = (
     Setting("only", "run", "only", "run these analyses only, as A,B", "Analyses", many=True),
     Setting("skip", "run", "skip", "leave these analyses out", "Analyses", many=True),
@@ -49,7 +48,8 @@ def add_to(app: typer.Typer) -> None:
 def _add(
     app: typer.Typer, name: str, about: str, settings: tuple[Setting, ...], only: tuple[str, ...]
 ) -> None:
-    parameters = (_CHECKPOINT, *(setting.parameter() for setting in settings), *OUTPUT)
+    options = (setting.parameter() for setting in settings)
+    parameters = (CHECKPOINT, *options, *STATED, *TRUST, *OUTPUT)
     run = with_parameters(partial(_run, settings, only), parameters)
     app.command(name, help=about)(run)
 
@@ -63,29 +63,15 @@ def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str,
         _deliver(report, values)
 
 
-def _resolved(
-    settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
-) -> Settings:
-    import os
-
-    from lla.settings import gather
-
-    flags = values_of(settings, values)
-    if only:
-        flags.setdefault("run", {})["only"] = list(only)
-    recipe = Path(values["recipe"]) if values["recipe"] else None
-    return gather(Path(values["checkpoint"]), recipe=recipe, flags=flags, environment=os.environ)
-
-
 def _analyze(
     settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
 ) -> Report:
     from lla.checkpoint import recognize
     from lla.report.storage import refuse_target
 
-    checkpoint = Path(values["checkpoint"])
+    checkpoint = values["checkpoint"]
     recognize(checkpoint)  # a wrong file is told before anything is loaded
-    resolved = _resolved(settings, only, values)
+    resolved = gathered(settings, values, only)
     target = Path(values["output"]) if values["output"] else _target(checkpoint, resolved)
     refuse_target(target)
     if values["figures"]:
@@ -96,21 +82,25 @@ def _analyze(
     from lla_cli.console import watching
 
     with watching(quiet=values["quiet"]) as progress:
-        report = analyze_checkpoint(checkpoint, resolved, progress=progress, command=sys.argv)
+        report = analyze_checkpoint(
+            checkpoint, resolved, trust=trust_of(values), progress=progress, command=sys.argv
+        )
     return write(report, target)
 
 
-def _target(checkpoint: Path, settings: Settings) -> Path:
+def _target(checkpoint: str, settings: Settings) -> Path:
     """``<stem>.lla.h5``; but a report there that holds more than this run gives is not replaced."""
     from lla.analyses.registry import select
+    from lla.checkpoint import stem_of
     from lla.report.storage import stages_of
 
-    target = Path(f"{checkpoint.stem}.lla.h5")
+    stem = stem_of(checkpoint)
+    target = Path(f"{stem}.lla.h5")
     made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
     if set(stages_of(target) or ()) <= set(made):
         return target
     names = "-".join(name for name in made if name != "baseline") or "baseline"
-    return Path(f"{checkpoint.stem}.{names}.lla.h5")
+    return Path(f"{stem}.{names}.lla.h5")
 
 
 def _refuse_figures(folder: Path) -> None:

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from lla.errors import ConfigurationError
 from lla_cli.options import Setting
 
-__all__ = ["values_of"]
+if TYPE_CHECKING:
+    from lla.checkpoint import Trust
+    from lla.settings import Settings
+
+__all__ = ["gathered", "trust_of", "values_of"]
+
+
+def gathered(
+    settings: tuple[Setting, ...], values: Mapping[str, Any], only: Sequence[str] = ()
+) -> Settings:
+    """The settings of a command from its options and from everywhere below them.
+
+    Raises:
+        ConfigurationError: A file cannot be read, or a setting is invalid.
+    """
+    from lla.settings import gather
+
+    flags = values_of(settings, values)
+    if only:
+        flags.setdefault("run", {})["only"] = list(only)
+    recipe = Path(values["recipe"]) if values["recipe"] else None
+    return gather(values["checkpoint"], recipe=recipe, flags=flags, environment=os.environ)
+
+
+def trust_of(values: Mapping[str, Any]) -> Trust:
+    """What the options allow to be run; no recipe and no variable can allow it."""
+    from lla.checkpoint import Trust
+
+    return Trust(tuple(values["allow_global"]), values["unsafe_load"])
 
 
 def values_of(

@@ -12,8 +12,12 @@ import typer
 from lla.analyses.analysis import Analysis
 
 __all__ = [
+    "CHECKPOINT",
+    "DEBUG",
     "OUTPUT",
     "SETTINGS",
+    "STATED",
+    "TRUST",
     "Setting",
     "analysis_settings",
     "parameter",
@@ -67,16 +71,30 @@ def parameter(name: str, type: Any, default: Any, option: Any) -> inspect.Parame
     )
 
 
+CHECKPOINT = parameter(
+    "checkpoint",
+    str,
+    ...,
+    typer.Argument(help="checkpoint: a file, a folder, hf:NAME or timm:NAME", metavar="MODEL"),
+)
+
 _PROBLEM, _TRAINING, _COMPUTE = "Model and data", "Training, for stability", "Computation"
 
 SETTINGS = (
     Setting("model", "model", "factory", "file.py:FACTORY that makes the network", _PROBLEM),
     Setting("model_arg", "model", "args", "K=V argument of the factory", _PROBLEM, many=True),
     Setting(
+        "weights",
+        "model",
+        "weights",
+        "which of the file's weights, as ema or state_dict_ema",
+        _PROBLEM,
+    ),
+    Setting(
         "data",
         "data",
         "source",
-        'file with x and y, as "digits.npz?split=test&limit=512"',
+        'data, as "digits.npz?split=test&limit=512"',
         _PROBLEM,
     ),
     Setting("loss", "loss", "name", "cross_entropy, mse, … or file.py:function", _PROBLEM),
@@ -131,6 +149,15 @@ SETTINGS = (
     ),
 )
 
+_TRUST = "Trust in the checkpoint"
+
+DEBUG = parameter(
+    "debug",
+    bool,
+    False,
+    typer.Option("--debug", help="show tracebacks", rich_help_panel="Output"),
+)
+
 OUTPUT = (
     parameter(
         "output",
@@ -183,12 +210,10 @@ OUTPUT = (
             "-v", "--verbose", help="say how each number was obtained", rich_help_panel="Output"
         ),
     ),
-    parameter(
-        "debug",
-        bool,
-        False,
-        typer.Option("--debug", help="show tracebacks", rich_help_panel="Output"),
-    ),
+    DEBUG,
+)
+
+STATED = (
     parameter(
         "recipe",
         str,
@@ -213,6 +238,30 @@ OUTPUT = (
     ),
 )
 
+TRUST = (
+    parameter(
+        "allow_global",
+        list[str],
+        [],
+        typer.Option(
+            "--allow-global",
+            help="a type that the checkpoint needs and you trust",
+            rich_help_panel=_TRUST,
+            metavar="PACKAGE.NAME",
+        ),
+    ),
+    parameter(
+        "unsafe_load",
+        bool,
+        False,
+        typer.Option(
+            "--unsafe-load",
+            help="run whatever code the checkpoint holds; only for files you made yourself",
+            rich_help_panel=_TRUST,
+        ),
+    ),
+)
+
 
 _METAVARS = {str(int): "INT", str(float): "FLOAT"}
 
@@ -220,7 +269,7 @@ _METAVARS = {str(int): "INT", str(float): "FLOAT"}
 def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     """One option for each setting of an analysis."""
     # A name that means something to every command stays with that; --set reaches the setting.
-    taken = {item.name for item in (*SETTINGS, *OUTPUT)} | {"checkpoint"}
+    taken = {item.name for item in (*SETTINGS, *STATED, *TRUST, *OUTPUT)} | {"checkpoint"}
     found = []
     for key, field in analysis.config.model_fields.items():
         if key in taken:

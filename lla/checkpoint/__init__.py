@@ -1,7 +1,19 @@
 """Checkpoint files: from bytes to tensors and facts. Knows formats, knows no models."""
 
 from lla.checkpoint.contents import Checkpoint, strip_prefixes
-from lla.checkpoint.files import Format, recognize, sha256_of
+from lla.checkpoint.files import sha256_of, split_scheme, stem_of
 from lla.checkpoint.loading import load
+from lla.checkpoint.recognize import Format, recognize
+from lla.checkpoint.trust import Trust
 
-__all__ = ["Checkpoint", "Format", "load", "recognize", "sha256_of", "strip_prefixes"]
+__all__ = [
+    "Checkpoint",
+    "Format",
+    "Trust",
+    "load",
+    "recognize",
+    "sha256_of",
+    "split_scheme",
+    "stem_of",
+    "strip_prefixes",
+]

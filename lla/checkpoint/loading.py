@@ -2,160 +2,164 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import pickle
-import pickletools
-import warnings
-from collections.abc import Mapping
-from io import BufferedReader
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
+from lla.checkpoint import distributed, exported, hub, safetensors_files, torch_files
 from lla.checkpoint.contents import (
     Checkpoint,
     find_weights,
+    hyper_parameters,
     optimizer_state,
     training_facts,
 )
-from lla.checkpoint.files import Format, recognize, sha256_of
+from lla.checkpoint.files import sha256_of, split_scheme
+from lla.checkpoint.recognize import SAVE, Format, recognize
+from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 __all__ = ["load"]
 
-_NAMES_SHOWN = 5
+
+@dataclass(frozen=True)
+class _Read:
+    """What a reader gives: an object of weights and facts, and the network if it is there."""
+
+    content: Any
+    facts: Any = None
+    files: tuple[Path, ...] = ()
+    network: Callable[[str], nn.Module] | None = None
+    batch: int | None = None
 
 
-def load(path: str | Path) -> Checkpoint:
-    """Read the weights and the training facts of a checkpoint file.
+def load(path: str | Path, *, weights: str = "", trust: Trust | None = None) -> Checkpoint:
+    """Read the weights and the training facts of a checkpoint.
 
     Args:
-        path: A file written by ``torch.save`` (state dict or training checkpoint) or safetensors.
+        path: A file of ``torch.save``, safetensors, ``torch.export``; a folder of shards or of a
+            distributed checkpoint; or ``hf:NAME``, ``timm:NAME``.
+        weights: Which weights, where there are several: a path of keys as "state_dict_ema", or
+            "ema" for the averaged ones.
+        trust: What may be run to read it; by default nothing.
 
     Returns:
         Its tensors on the CPU and what it tells of its training.
 
     Raises:
-        CheckpointError: The file is missing, damaged, no checkpoint, or holds non-finite weights.
+        CheckpointError: It is missing, damaged, no checkpoint, or holds non-finite weights.
         UnsafeCheckpointError: Reading it would run code from the file.
     """
-    file = Path(path)
-    format = recognize(file)
-    content, facts = _safetensors(file) if format is Format.SAFETENSORS else _torch(file, format)
-    weights = find_weights(content)
-    if weights is None:
+    place = Path(split_scheme(path)[1])
+    format = recognize(path)
+    read = _read(str(path), place, format, trust or Trust())
+    found = find_weights(read.content, weights)
+    if found is None:
         raise CheckpointError(
-            f"{file} holds no state dict{_what_it_holds(content)}",
+            f"{path} holds no state dict{_what_it_holds(read.content)}",
             "save one: torch.save({'model': model.state_dict(), …}, path)",
         )
-    _refuse_non_finite(file, weights)
+    chosen, tensors = found
+    _refuse_unusable(path, tensors)
+    facts = read.content if read.facts is None else read.facts
+    local = not split_scheme(path)[0]
     return Checkpoint(
-        path=file,
-        sha256=sha256_of(file),
+        path=place if local else Path(path),
+        sha256=sha256_of(place, read.files) if local else hub.digest_of(tensors),
         format=format.value,
-        tensors=weights,
-        facts=facts,
-        optimizer_state=optimizer_state(content),
+        tensors=tensors,
+        facts=training_facts(facts),
+        optimizer_state=optimizer_state(facts),
+        hyper_parameters=hyper_parameters(facts),
+        network=read.network,
+        batch=read.batch,
+        weights=chosen,
     )
 
 
-def _safetensors(path: Path) -> tuple[Any, dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
+def _read(reference: str, path: Path, format: Format, trust: Trust) -> _Read:
+    match format:
+        case Format.TORCH | Format.TORCH_LEGACY:
+            legacy = format is Format.TORCH_LEGACY
+            return _with_module(torch_files.load_torch(path, legacy=legacy, trust=trust))
+        case Format.SAFETENSORS:
+            return _Read(*safetensors_files.load_safetensors([path]))
+        case Format.SHARDED:
+            files = safetensors_files.shards_of(path)
+            return _Read(*safetensors_files.load_safetensors(files), tuple(files))
+        case Format.EXPORTED:
+            found = exported.load_exported(path, trust)
+            return _Read(found.tensors, {}, (), found.network, found.batch)
+        case Format.TORCHSCRIPT:
+            return _scripted(path, trust)
+        case Format.DISTRIBUTED:
+            files = distributed.pieces_of(path)
+            return _Read(distributed.load_distributed(path, trust), None, tuple(files))
+        case Format.HUGGING_FACE:
+            tensors, network = hub.load_hugging_face(split_scheme(reference)[1])
+            return _Read(tensors, {}, (), network)
+        case Format.TIMM:
+            tensors, network = hub.load_timm(split_scheme(reference)[1])
+            return _Read(tensors, {}, (), network)
+    assert_never(format)
 
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+
+def _scripted(path: Path, trust: Trust) -> _Read:
+    if not trust.everything:
+        raise UnsafeCheckpointError(
+            f"{path} is a TorchScript program: loading it would run code from the file",
+            f"{SAVE}; or, if you trust the file, pass --unsafe-load",
+        )
+    from lla.checkpoint.scripted import load_scripted
+
+    tensors, network = load_scripted(path)
+    return _Read(tensors, {}, (), network)
+
+
+def _with_module(content: Any) -> _Read:
+    """A pickled module, alone or in a training checkpoint, gives both weights and network."""
+    from torch import nn
+
+    parts = dict(content) if isinstance(content, Mapping) else {"model": content}
+    key = next((name for name, item in parts.items() if isinstance(item, nn.Module)), None)
+    if key is None:
+        return _Read(content)
+    module: nn.Module = parts[key]
+    parts[key] = dict(module.state_dict())
+    return _Read(parts, None, (), lambda device: module.to(device))
+
+
+def _refuse_unusable(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    import torch
+
+    odd = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
+    ]
+    if odd:
         raise CheckpointError(
-            f"{path} is damaged: {error}", "copy or save the checkpoint again"
-        ) from None
-    return tensors, training_facts({key: _parsed(text) for key, text in metadata.items()})
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _torch(path: Path, format: Format) -> tuple[Any, dict[str, Any]]:
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on pickle protocols; what matters is raised below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        names = _globals_in(path, format)
-        if names:
-            raise UnsafeCheckpointError(
-                f"{path} needs code to be run to be read: it names {_listed(names)}",
-                "save the weights alone: torch.save(model.state_dict(), 'weights.pt')",
-            ) from None
-        raise _damaged(path, error) from None
-    except Exception as error:
-        # torch raises whatever its readers meet: RuntimeError, EOFError, KeyError, ValueError …
-        raise _damaged(path, error) from None
-    return content, training_facts(content)
-
-
-def _damaged(path: Path, error: Exception) -> CheckpointError:
-    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return CheckpointError(f"{path} is damaged: {detail}", "copy or save the checkpoint again")
-
-
-def _globals_in(path: Path, format: Format) -> list[str]:
-    """Names of the globals that the pickle in a file asks for, found without running it."""
-    import torch
-
-    if format is Format.TORCH:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    names: set[str] = set()
-    # A legacy file is several pickles, one after the other, and then the tensors' bytes.
-    with path.open("rb") as stream, contextlib.suppress(ValueError):
-        while stream.peek(1):
-            names |= _globals_of_pickle(stream)
-    return sorted(name for name in names if not name.startswith(("torch.", "collections.")))
-
-
-def _globals_of_pickle(stream: BufferedReader) -> set[str]:
-    names = set()
-    strings: list[str] = []
-    for opcode, argument, _ in pickletools.genops(stream):
-        if opcode.name == "GLOBAL":
-            names.add(str(argument).replace(" ", "."))
-        elif opcode.name == "STACK_GLOBAL":
-            names.add(".".join(strings[-2:]))
-        elif "UNICODE" in opcode.name:
-            strings.append(str(argument))
-    return names
-
-
-def _refuse_non_finite(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+            f"{path} has sparse, quantized or empty tensors: {listed(odd)}",
+            "save plain ones: tensor.dequantize() or tensor.to_dense() before torch.save",
+        )
     bad = [
         name
         for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all())
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(tensor.isfinite().all())
     ]
     if bad:
         raise CheckpointError(
-            f"{path} has NaN or infinite values in {_listed(bad)}",
+            f"{path} has NaN or infinite values in {listed(bad)}",
             "analyse an earlier checkpoint, from before the training diverged",
         )
 
 
 def _what_it_holds(content: Any) -> str:
     if isinstance(content, Mapping):
-        return f": its keys are {_listed([str(key) for key in content])}"
+        return f": its keys are {listed([str(key) for key in content])}"
     return f": it is a {type(content).__name__}"
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,28 +14,57 @@ from lla.errors import CheckpointError, ConfigurationError, ProblemError, neares
 from lla.problem.code import function_at
 from lla.problem.recipe import ModelSpec
 
-__all__ = ["make_model"]
+__all__ = ["FixedBatch", "make_model"]
 
 _SHOWN = 4
 
 
-def make_model(spec: ModelSpec, checkpoint: Checkpoint, folder: Path) -> nn.Module:
+class FixedBatch(nn.Module):
+    """A network that takes exactly ``size`` samples, for any number of them.
+
+    Samples are given to it ``size`` at a time; the last ones are filled up with copies of the
+    last sample, whose outputs are dropped.
+    """
+
+    def __init__(self, network: nn.Module, size: int) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def forward(self, *args: torch.Tensor, **options: torch.Tensor) -> Any:
+        """Outputs for all samples, shape (n, …)."""
+        count = len((*args, *options.values())[0])
+        outputs = []
+        for start in range(0, count, self.size):
+            where = torch.arange(start, start + self.size).clamp(max=count - 1)
+            parts = [part[where.to(part.device)] for part in args]
+            named = {key: part[where.to(part.device)] for key, part in options.items()}
+            outputs.append(self.network(*parts, **named))
+        if not all(isinstance(output, torch.Tensor) for output in outputs):
+            raise ProblemError(
+                f"the network takes batches of {self.size} only and gives no plain tensor",
+                "export it with a dynamic batch: dynamic_shapes={'x': {0: torch.export.Dim('n')}}",
+            )
+        return torch.cat(outputs)[:count]
+
+
+def make_model(
+    spec: ModelSpec, checkpoint: Checkpoint, folder: Path, device: str = "cpu"
+) -> nn.Module:
     """The network of a recipe with the weights of a checkpoint, in evaluation mode.
 
     Args:
-        spec: The factory and its arguments.
+        spec: The factory and its arguments; not needed where the checkpoint brings its network.
         checkpoint: The weights.
         folder: Where a relative factory file is looked for.
+        device: Where a network that comes with the checkpoint is made.
 
     Raises:
         ConfigurationError: The factory is not given, does not exist or fails.
         ProblemError: The weights do not fit the network.
     """
     if not spec.factory:
-        raise ConfigurationError(
-            f"{checkpoint.path} holds weights only: the network's code is not known",
-            "name its factory: --model models.py:make_model, or [model] factory in a recipe",
-        )
+        return _own_network(checkpoint, device)
     factory = function_at(spec.factory, folder, role="model factory")
     try:
         module = factory(**spec.args)
@@ -52,11 +82,20 @@ def make_model(spec: ModelSpec, checkpoint: Checkpoint, folder: Path) -> nn.Modu
     return module.eval()
 
 
+def _own_network(checkpoint: Checkpoint, device: str) -> nn.Module:
+    if checkpoint.network is None:
+        raise ConfigurationError(
+            f"{checkpoint.path} holds weights only: the network's code is not known",
+            "name its factory: --model models.py:make_model, or [model] factory in a recipe "
+            f"(lla init {checkpoint.path} writes one)",
+        )
+    module = checkpoint.network(device).eval()
+    return module if checkpoint.batch is None else FixedBatch(module, checkpoint.batch).eval()
+
+
 def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
     own = module.state_dict()
-    saved = checkpoint.tensors
-    if saved.keys() != own.keys():
-        saved = strip_prefixes(saved)
+    saved = _fitting(own, checkpoint.tensors)
     problems = _mismatches(own, saved)
     if problems:
         raise ProblemError(
@@ -64,7 +103,7 @@ def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
             "correct the factory or its arguments: [model] args in the recipe, or --model-arg",
         )
     try:
-        module.load_state_dict(dict(saved), strict=True)
+        module.load_state_dict(dict(saved), strict=False)
     except RuntimeError as error:
         raise CheckpointError(
             f"{checkpoint.path} cannot be loaded into the network: {error}",
@@ -72,12 +111,40 @@ def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
         ) from None
 
 
+def _fitting(
+    own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """The saved tensors under the network's names.
+
+    Wrappers put a prefix before every name; a Lightning module keeps its network under an
+    attribute of any name, perhaps beside others (metrics, a loss with weights).
+    """
+    names = _tensor_names(own)
+    if saved.keys() == names:
+        return saved
+    stripped = strip_prefixes(saved)
+    for prefix in dict.fromkeys(name.partition(".")[0] + "." for name in stripped):
+        part = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in stripped.items()
+            if name.startswith(prefix)
+        }
+        if part.keys() == names:
+            return part
+    return stripped
+
+
+def _tensor_names(own: Mapping[str, Any]) -> set[str]:
+    return {name for name in own if not name.endswith("_extra_state")}
+
+
 def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> list[str]:
-    missing = [name for name in own if name not in saved]
+    names = [name for name in own if not name.endswith("_extra_state")]
+    missing = [name for name in names if name not in saved]
     unexpected = [name for name in saved if name not in own]
     shapes = [
         f"{name} is {tuple(saved[name].shape)} in the file, {tuple(own[name].shape)} in the model"
-        for name in own
+        for name in names
         if name in saved and own[name].shape != saved[name].shape
     ]
     found = []
