@@ -9,8 +9,11 @@ from lla.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from lla.api import analyze
+    from lla.checkpoint import Checkpoint, Trust, load
     from lla.errors import LlaError
     from lla.estimate import Estimate, Label, Verdict
+    from lla.problem.live import Problem
+    from lla.problem.recipe import Training
     from lla.report import Report, read, write
 
 __version__ = "0.1.0"
@@ -19,13 +22,18 @@ __version__ = "0.1.0"
 logging.getLogger("lla").addHandler(logging.NullHandler())
 
 __all__ = [
+    "Checkpoint",
     "Estimate",
     "Label",
     "LlaError",
+    "Problem",
     "Report",
+    "Training",
+    "Trust",
     "Verdict",
     "__version__",
     "analyze",
+    "load",
     "read",
     "write",
 ]
@@ -34,8 +42,11 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "lla.api": ("analyze",),
+        "lla.checkpoint": ("Checkpoint", "Trust", "load"),
         "lla.errors": ("LlaError",),
         "lla.estimate": ("Estimate", "Label", "Verdict"),
+        "lla.problem.live": ("Problem",),
+        "lla.problem.recipe": ("Training",),
         "lla.report": ("Report", "read", "write"),
     },
 )

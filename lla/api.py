@@ -1,51 +1,60 @@
-"""Analyse live objects from Python, without files."""
+"""Analyse live objects or a checkpoint from Python."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from torch import nn
+
+from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
-from lla.pipeline import analyze_problem, choose_device
-from lla.problem import DataSpec, LossSpec, Training, from_objects
+from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
+from lla.problem import Data, DataSpec, LossSpec, Training
+from lla.problem.live import Problem
+from lla.problem.problem import Problem as AnyProblem
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
-from lla.settings import resolve
+from lla.settings import Settings, gather, resolve
 from lla.sources import Source
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 __all__ = ["analyze"]
 
+Sections = Mapping[str, Mapping[str, Any]]
+
 
 def analyze(
-    model: nn.Module,
-    data: tuple[torch.Tensor, torch.Tensor],
-    loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
+    model: nn.Module | AnyProblem | str | Path,
+    data: Data | None = None,
+    loss: str | LossSpec | Callable[..., Any] | None = None,
     *,
-    training: Training | None = None,
+    training: Training | Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    settings: Sections | None = None,
     batch_size: int = 256,
+    recipe: str | Path | None = None,
+    trust: Trust | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Analyse a network on data; the network is copied and never changed.
 
     Args:
-        model: The network; analysed in evaluation mode.
-        data: Inputs and targets, tensors of shape (n, …).
-        loss: A loss' name, a specification, ``fn(output, target) -> mean`` or
-            ``fn(module, batch) -> (sum, count)``.
+        model: The network, analysed in evaluation mode; or a :class:`lla.Problem`; or the path of
+            a checkpoint, whose recipe then says the rest, as on the command line.
+        data: As :class:`lla.Problem` takes it: (x, y), a dict, a ``Dataset``, a ``DataLoader``.
+        loss: A loss' name (cross_entropy if left out), a specification, ``fn(output, target) ->
+            mean`` or ``fn(module, batch) -> (sum, count)``.
         training: How the network was trained; the stability conditions need it.
         only: Run these analyses only.
         skip: Leave these analyses out.
         settings: Sections of keys as in a recipe, as ``{"landscape": {"points": 51}}``.
         batch_size: Samples per chunk of an evaluation.
+        recipe: For a checkpoint: a recipe other than the one beside it.
+        trust: For a checkpoint: what in it may be run; by default nothing.
         progress: Told how far the run is.
 
     Returns:
@@ -58,31 +67,64 @@ def analyze(
         >>> report = lla.analyze(model, (x, y), only=["spectrum"])  # doctest: +SKIP
         >>> report.metrics["hessian/lambda_max"].value  # doctest: +SKIP
     """
-    stated = sorted({"model", "data", "loss", "training"} & set(settings or {}))
-    if stated:
-        raise ConfigurationError(
-            f"settings cannot hold [{stated[0]}]: lla.analyze takes it as an argument",
-            f"pass it as {stated[0]}=…, and leave it out of settings",
-        )
     sections = {name: dict(keys) for name, keys in (settings or {}).items()}
     sections.setdefault("run", {}).update(
         {name: list(value) for name, value in (("only", only), ("skip", skip)) if value}
     )
+    stated = {"data": data, "loss": loss, "training": training}
+    if isinstance(model, (str, Path)):
+        _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")
+        found = gather(model, recipe=Path(recipe) if recipe else None, flags=sections)
+        return analyze_checkpoint(model, found, trust=trust, progress=progress)
+    twice = {key: sections.get(key) for key in ("model", "data", "loss", "training")}
+    _refuse(twice, "settings cannot hold it", "%s=… of lla.analyze or lla.Problem")
     resolved = resolve([Source("lla.analyze(…)", sections)])
-    run = resolved.run
-    problem = from_objects(
+    if isinstance(model, AnyProblem):
+        _refuse(stated, "the problem has it already", "%s=… of lla.Problem")
+        problem = model
+    else:
+        problem = _problem(model, data, loss, training, batch_size, resolved)
+    return analyze_problem(problem, _facts(problem), _as_run(resolved, problem), progress=progress)
+
+
+def _refuse(given: Mapping[str, Any], why: str, instead: str) -> None:
+    """Refuse what is stated twice, rather than choosing silently."""
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigurationError(f"{name} is given, but {why}", f"pass {instead % name}")
+
+
+def _problem(
+    model: nn.Module,
+    data: Data | None,
+    loss: str | LossSpec | Callable[..., Any] | None,
+    training: Training | Mapping[str, Any] | None,
+    batch_size: int,
+    resolved: Settings,
+) -> Problem:
+    if data is None:
+        raise ConfigurationError(
+            "no data is given, and the loss depends on it", "pass lla.analyze(model, (x, y))"
+        )
+    return Problem(
         model,
         data,
-        loss,
+        "cross_entropy" if loss is None else loss,
         training=training,
         batch_size=batch_size,
-        params=run.params,
-        device=choose_device(run.device),
-        dtype=run.dtype,
+        params=resolved.run.params,
+        device=choose_device(resolved.run.device),
+        dtype=resolved.run.dtype,
     )
-    spec = DataSpec(batch_size=batch_size)
+
+
+def _as_run(resolved: Settings, problem: AnyProblem) -> Settings:
+    """The settings with what the problem states, for the report."""
     named = LossSpec(name=problem.loss_name, args=dict(problem.loss_args))
-    resolved = replace(resolved, data=spec, loss=named, training=problem.training)
+    data = DataSpec(batch_size=problem.data.chunk)
+    return replace(resolved, data=data, loss=named, training=problem.training)
+
+
+def _facts(problem: AnyProblem) -> CheckpointFacts:
     digest = hashlib.sha256(problem.theta.cpu().numpy().tobytes()).hexdigest()
-    facts = CheckpointFacts("", digest, type(model).__name__, problem.space.size)
-    return analyze_problem(problem, facts, resolved, progress=progress)
+    return CheckpointFacts("", digest, type(problem.module).__name__, problem.space.size)

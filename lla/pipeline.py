@@ -183,6 +183,11 @@ def _half_of_memory(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
+def _named(source: str) -> str:
+    """A data source for people: a file's name without its folders; a name behind a scheme whole."""
+    return source if ":" in source else Path(source).name
+
+
 def _provenance(
     problem: Problem, settings: Settings, started: datetime, command: Sequence[str]
 ) -> dict[str, Any]:
@@ -202,7 +207,7 @@ def _provenance(
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {
-            "source": Path(problem.data.source).name,
+            "source": _named(problem.data.source),
             "split": problem.data.split,
             "samples": len(problem.data),
             "available": problem.data.available,

@@ -38,7 +38,7 @@ def find_recipe(place: Path, stem: str) -> Path | None:
         place: The checkpoint's file or folder.
         stem: Its name without suffix.
     """
-    inside = (place / "lla.toml",) if place.is_dir() else ()
+    inside = [place / "lla.toml"] if place.is_dir() else []
     for candidate in (*inside, place.parent / f"{stem}.toml", place.parent / "lla.toml"):
         if candidate.is_file():
             return candidate

@@ -73,10 +73,10 @@ def test_recipes_beside_checkpoints_and_their_paths(
     monkeypatch.chdir(tmp_path)
     shared = folder / "lla.toml"
     shared.write_text('[data]\nsource = "d.npz"\n[model]\nfactory = "m.py:f"\n')
-    assert find_recipe(folder / "a.pt") == shared
+    assert find_recipe(folder / "a.pt", "a") == shared
     own = folder / "a.toml"
     own.write_text('[model]\nfactory = "package.module:f"\n')
-    assert find_recipe(folder / "a.pt") == own
+    assert find_recipe(folder / "a.pt", "a") == own
     assert read_recipe(shared).values == {
         "data": {"source": "runs/d.npz"},
         "model": {"factory": "runs/m.py:f"},

@@ -82,11 +82,11 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
 
 
 def _metrics(analysis: object, report: Report, *, verbose: bool) -> Table:
-    from lla_plots.numbers import confidence, interval
     from rich.table import Table
 
     from lla.analyses.analysis import Analysis
     from lla.estimate import Label
+    from lla.numbers import confidence, interval
 
     assert isinstance(analysis, Analysis)
     table = Table(box=None, show_header=False)

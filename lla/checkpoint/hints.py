@@ -43,7 +43,7 @@ def architecture_hints(shapes: Shapes) -> list[str]:
     else:
         first = next(iter(weights.values()), None)
     if first and len(first) in (3, 4, 5):
-        hints.append(f"inputs with {first[1]} channels (if the first convolution has no groups)")
+        hints.append(f"first convolution: {first[1]} channels in (per group), {first[0]} out")
     elif first and len(first) == 2:
         name = next(iter(weights))
         tokens = "emb" in name or "wte" in name or "tok" in name

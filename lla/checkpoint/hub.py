@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["digest_of", "load_hugging_face", "load_timm"]
+__all__ = ["architecture_of", "digest_of", "load_hugging_face", "load_timm"]
+
+_LARGEST_CONFIG = 1 << 22
 
 Loaded = tuple["dict[str, torch.Tensor]", "Callable[[str], nn.Module]"]
 
@@ -41,9 +44,21 @@ def load_hugging_face(name: str) -> Loaded:
             name, config=config, use_safetensors=True, attn_implementation="eager"
         )
     except Exception as error:
-        raise _unreadable(f"hf:{name}", error, f"look into it: ls {name}") from None
+        raise _unreadable(f"hf:{name}", error) from None
     module: nn.Module = found.eval()
     return _state(module), lambda device: module.to(device)
+
+
+def architecture_of(folder: Path) -> str:
+    """The class that a folder's ``config.json`` names, "" if there is none."""
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size > _LARGEST_CONFIG:
+            return ""
+        named = json.loads(path.read_text(encoding="utf-8"))["architectures"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return ""
+    return named if isinstance(named, str) and named.isidentifier() else ""
 
 
 def load_timm(name: str) -> Loaded:
@@ -60,8 +75,7 @@ def load_timm(name: str) -> Loaded:
     try:
         module: nn.Module = timm.create_model(name, pretrained=True).eval()
     except Exception as error:
-        remedy = f"look for it: python -c \"import timm; print(timm.list_models('*{name[:8]}*'))\""
-        raise _unreadable(f"timm:{name}", error, remedy) from None
+        raise _unreadable(f"timm:{name}", error) from None
     return _state(module), lambda device: module.to(device)
 
 
@@ -87,10 +101,17 @@ def _missing(package: str, extra: str, reference: str) -> ConfigurationError:
     )
 
 
-def _unreadable(reference: str, error: Exception, remedy: str) -> CheckpointError:
+def _unreadable(reference: str, error: Exception) -> CheckpointError:
     detail = (str(error) or type(error).__name__).strip().splitlines()[0]
-    known = Path(reference.partition(":")[2]).exists()
-    return CheckpointError(
-        f"{reference} cannot be read: {detail}",
-        remedy if known else f"{remedy}; or is it the name of a folder? then give its path",
-    )
+    scheme, _, name = reference.partition(":")
+    if scheme == "timm":
+        remedy = (
+            f"correct the name (python -c \"import timm; print(timm.list_models('{name[:4]}*'))\")"
+        )
+    elif Path(name).is_dir():
+        remedy = (
+            f"it needs config.json and safetensors weights, as save_pretrained writes: ls {name}"
+        )
+    else:
+        remedy = "give the path of a folder that save_pretrained wrote, or a name on the hub"
+    return CheckpointError(f"{reference} cannot be read: {detail}", remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from lla.checkpoint.contents import hyper_parameters, optimizer_state, training_facts
 from lla.checkpoint.files import sha256_of, split_scheme
 from lla.checkpoint.hints import architecture_hints
+from lla.checkpoint.hub import architecture_of
 from lla.checkpoint.looking import Found, look
 from lla.checkpoint.measuring import Block, Measured, measure
 from lla.checkpoint.recognize import Format, recognize
@@ -47,6 +48,7 @@ class Inspection:
         has_optimizer_state: Whether the optimizer's buffers are there.
         hints: What names and shapes tell of the network.
         findings: What in it would run code; empty if nothing would.
+        brings_network: Whether it needs no factory.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Inspection:
     has_optimizer_state: bool = False
     hints: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    brings_network: bool = False
 
     @property
     def elements(self) -> int:
@@ -76,7 +79,7 @@ def inspect(reference: str | Path) -> Inspection:
     Raises:
         CheckpointError: It is missing, damaged or no checkpoint.
     """
-    format = recognize(reference)
+    format = named = recognize(reference)
     if format in (Format.HUGGING_FACE, Format.TIMM):
         reference, format = _folder_of(reference)
     path = Path(reference)
@@ -95,9 +98,18 @@ def inspect(reference: str | Path) -> Inspection:
         facts=training_facts(found.content),
         hyper_parameters=hyper_parameters(found.content),
         has_optimizer_state=bool(optimizer_state(found.content)),
-        hints=tuple(architecture_hints({item.name: item.shape for item in tensors})),
+        hints=tuple(_hints(path, named, tensors)),
         findings=tuple(found.findings),
+        brings_network=named in (Format.EXPORTED, Format.TORCHSCRIPT, Format.HUGGING_FACE),
     )
+
+
+def _hints(path: Path, named: Format, tensors: tuple[TensorFacts, ...]) -> Iterator[str]:
+    architecture = architecture_of(path) if path.is_dir() else ""
+    if architecture:
+        how = "" if named is Format.HUGGING_FACE else f"; hf:{path} brings it along"
+        yield f"a {architecture} of transformers, by config.json{how}"
+    yield from architecture_hints({item.name: item.shape for item in tensors})
 
 
 def _folder_of(reference: str | Path) -> tuple[Path, Format]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -71,7 +71,7 @@ def look(path: Path, format: Format) -> Found:
             return _safetensors([path])
         case Format.SHARDED:
             files = safetensors_files.shards_of(path)
-            return _safetensors(files)
+            return replace(_safetensors(files), files=files)
         case Format.TORCH:
             found = torch_files.look_over(path)
             return _pickled(path, found, _zip_storages(path))
@@ -99,7 +99,7 @@ def _safetensors(files: list[Path]) -> Found:
         for name, about in header.items():
             blocks[name] = _safetensors_block(path, name, about, start)
     facts = safetensors_files.parsed(metadata)
-    return Found(blocks, facts, files if len(files) > 1 else [])
+    return Found(blocks, facts)
 
 
 def _safetensors_block(path: Path, name: str, about: Any, start: int) -> Block:

@@ -150,7 +150,7 @@ def batch_curvature(problem: Problem, batch: Batch) -> float:
     Returns:
         The quotient, or NaN where the gradient vanishes.
     """
-    whole = len(batch.inputs) if problem.has_batch_norm else problem.data.chunk
+    whole = batch.samples if problem.has_batch_norm else problem.data.chunk
     parts = list(batch.chunks(whole))
     with problem.batch_statistics():
         slope = gradient(problem, parts)

@@ -8,15 +8,19 @@ from lla.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from lla.problem.assembly import build, from_objects
+    from lla.problem.batches import Data
+    from lla.problem.inputs import Inputs
     from lla.problem.parameters import ParameterSpace
     from lla.problem.problem import Batch, Dataset, Evaluation, Problem
     from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
 __all__ = [
     "Batch",
+    "Data",
     "DataSpec",
     "Dataset",
     "Evaluation",
+    "Inputs",
     "LossSpec",
     "ModelSpec",
     "ParameterSpace",
@@ -31,6 +35,8 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "lla.problem.assembly": ("build", "from_objects"),
+        "lla.problem.batches": ("Data",),
+        "lla.problem.inputs": ("Inputs",),
         "lla.problem.parameters": ("ParameterSpace",),
         "lla.problem.problem": ("Batch", "Dataset", "Evaluation", "Problem"),
         "lla.problem.recipe": ("DataSpec", "LossSpec", "ModelSpec", "Training"),

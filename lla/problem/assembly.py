@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from torch import nn
 
 from lla.checkpoint import Checkpoint
 from lla.errors import CheckpointError, DataError, LlaError, ProblemError
+from lla.problem.batches import Data, store_of
 from lla.problem.data import load_data, make_dataset
-from lla.problem.losses import adapt, resolve_loss
+from lla.problem.inputs import described, in_dtype, mapped
+from lla.problem.losses import BatchLoss, adapt, resolve_loss
 from lla.problem.model import make_model
 from lla.problem.parameters import ParameterSpace
-from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem
+from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem, copied
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
 __all__ = ["build", "from_objects"]
@@ -59,14 +61,14 @@ def build(
         ProblemError: Model, data and loss do not fit together.
     """
     function = resolve_loss(loss, folder)
-    module = make_model(model, checkpoint, folder)
-    samples = load_data(data, folder, seed)
+    module = make_model(model, checkpoint, folder, device)
+    samples = load_data(data, folder, seed, needs_targets=not isinstance(function, BatchLoss))
     return _assemble(module, samples, function, loss, training, params, device, dtype)
 
 
 def from_objects(
     module: nn.Module,
-    data: tuple[torch.Tensor, torch.Tensor],
+    data: Data,
     loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
     *,
     training: Training | None = None,
@@ -79,7 +81,10 @@ def from_objects(
 
     Args:
         module: The network; analysed in evaluation mode.
-        data: Inputs and targets, shapes (n, …).
+        data: (x, y) of shapes (n, …), where x is a tensor, a tuple or a dict of tensors; a dict
+            with a key such as ``labels`` for the targets; a torch ``Dataset``; a ``DataLoader`` or
+            any iterable of such batches, read once and kept in its order; for a loss
+            ``fn(module, batch)``, also inputs alone.
         loss: A name, a specification, or a function in one of the two forms of a recipe.
         training: How the network was trained.
         batch_size: Samples per chunk of an evaluation.
@@ -88,20 +93,21 @@ def from_objects(
         dtype: "float32" or "float64".
 
     Raises:
+        ConfigurationError: The data is of no known form.
+        DataError: A sample is unreadable, or samples differ in shape.
         ProblemError: Model, data and loss do not fit together.
     """
-    samples = make_dataset(
-        torch.as_tensor(data[0]).detach().cpu(),
-        torch.as_tensor(data[1]).detach().cpu(),
-        DataSpec(source="", batch_size=batch_size),
-    )
     if isinstance(loss, str):
         loss = LossSpec(name=loss)
     if isinstance(loss, LossSpec):
         spec, function = loss, resolve_loss(loss, Path())
     else:
         spec, function = LossSpec(name=getattr(loss, "__name__", "function")), adapt(loss)
-    module = copy.deepcopy(module).eval()
+    keys = DataSpec(source="", batch_size=batch_size)
+    samples = make_dataset(
+        store_of(data, keys), keys, needs_targets=not isinstance(function, BatchLoss)
+    )
+    module = copied(module).eval()
     return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
 
 
@@ -132,14 +138,22 @@ def _assemble(
 
 
 def _placed(data: Dataset, device: str, kind: torch.dtype) -> Dataset:
-    """The data set on the device: floating point in the working dtype, integers as int64."""
+    """The data set on the device: real and complex numbers in the working precision.
+
+    Integers become int64. Truth values stay what they are in inputs, where they are masks, and
+    become int64 in targets, where they are labels.
+    """
 
     def place(tensor: torch.Tensor) -> torch.Tensor:
-        to = kind if tensor.is_floating_point() else torch.int64
-        return tensor.to(device=device, dtype=to)
+        whole = not (tensor.is_floating_point() or tensor.is_complex())
+        made = tensor.to(torch.int64) if whole else in_dtype(tensor, kind)
+        return made.to(device)
 
-    inputs, targets = place(data.inputs), place(data.targets)
-    return Dataset(**{**vars(data), "inputs": inputs, "targets": targets})
+    def place_input(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(device) if tensor.dtype == torch.bool else place(tensor)
+
+    inputs = mapped(data.inputs, place_input)
+    return replace(data, inputs=inputs, targets=place(data.targets))
 
 
 def _check(problem: Problem) -> None:
@@ -163,7 +177,7 @@ def _check(problem: Problem) -> None:
             "all targets are ignored: there is no loss", "check the targets and ignore_index"
         ) from None
     except Exception as error:
-        shapes = f"{tuple(batch.inputs.shape)} inputs, {tuple(batch.targets.shape)} targets"
+        shapes = f"{described(batch.inputs)} inputs, {described(batch.targets)} targets"
         detail = (str(error) or type(error).__name__).splitlines()[0]
         raise ProblemError(
             f"network and loss cannot process the data ({shapes} in a chunk): {detail}",
@@ -178,11 +192,11 @@ def _check(problem: Problem) -> None:
 
 def _check_additive(problem: Problem, batch: Batch) -> None:
     """A batch's sum and weight must be those of its parts: else chunking changes the loss."""
-    third = torch.arange(len(batch.inputs), device=batch.inputs.device) % 3 == 0
+    third = torch.arange(batch.samples, device=problem.device) % 3 == 0
     if bool(third.all()):
         return
     # Not halves, and not neighbours: data in order can make those alike by chance.
-    parts = [Batch(batch.inputs[chosen], batch.targets[chosen]) for chosen in (third, ~third)]
+    parts = [batch.select(third), batch.select(~third)]
     with torch.no_grad():
         whole, *cut = (problem.terms(problem.theta, part) for part in (batch, *parts))
     pairs = (

@@ -1,71 +1,77 @@
-"""Read the data a recipe names and choose the samples to analyse."""
+"""Read the data a recipe names, choose the samples to analyse, and normalize them."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from lla.errors import ConfigurationError, DataError, nearest
+from lla.errors import ConfigurationError, DataError, ProblemError
+from lla.problem.inputs import Inputs, leaves
 from lla.problem.problem import Dataset
+from lla.problem.readers import open_store
 from lla.problem.recipe import DataSpec
+from lla.problem.samples import Samples, Store
 from lla.seeding import permutation
 
 __all__ = ["load_data", "make_dataset"]
 
 
-def load_data(spec: DataSpec, folder: Path, seed: int) -> Dataset:
+def load_data(spec: DataSpec, folder: Path, seed: int, *, needs_targets: bool = True) -> Dataset:
     """The samples that a recipe's ``[data]`` names, on the CPU.
 
     Args:
         spec: The recipe's section.
         folder: Where a relative source is looked for.
         seed: Seed of the subset, if ``limit`` asks for one.
+        needs_targets: Whether the loss compares with targets.
 
     Raises:
         ConfigurationError: The source is not given, or a key does not exist.
         DataError: The file cannot be read.
+        ProblemError: There are no targets, and the loss needs them.
     """
     if not spec.source:
         raise ConfigurationError(
             "no data is named, and the loss depends on it",
             "name a file with x and y: --data digits.npz?split=train, or [data] source in a recipe",
         )
-    path = folder / spec.source
-    arrays = _read(path)
-    suffix = f"_{spec.split}" if spec.split else ""
-    inputs = _pick(arrays, f"x{suffix}", path)
-    targets = _pick(arrays, spec.target or f"y{suffix}", path)
-    return make_dataset(inputs, targets, spec, seed)
+    store = open_store(spec, folder)
+    return make_dataset(store, spec, seed, needs_targets=needs_targets)
 
 
 def make_dataset(
-    inputs: torch.Tensor, targets: torch.Tensor, spec: DataSpec, seed: int = 0
+    store: Store, spec: DataSpec, seed: int = 0, *, needs_targets: bool = True
 ) -> Dataset:
-    """A data set from tensors, limited to a seeded subset if the specification says so.
+    """The samples to analyse of a store: those of the classes, a seeded subset, normalized.
 
     Args:
-        inputs: Shape (n, …).
-        targets: Shape (n, …).
-        spec: Source, split, limit and chunk size.
+        store: All samples; only those that are chosen are read, where the store can do that.
+        spec: Classes, limit, normalization and chunk size.
         seed: Seed of the subset.
+        needs_targets: Whether the loss compares with targets.
 
     Raises:
+        ConfigurationError: A class does not exist, or the inputs cannot be normalized.
         DataError: There are no samples, or not as many targets as inputs.
+        ProblemError: There are no targets, and the loss needs them.
     """
-    if len(inputs) != len(targets) or not len(inputs):
-        raise DataError(
-            f"{spec.source or 'the data'} has {len(inputs)} inputs and {len(targets)} targets",
-            "give one target to each input, and at least one of both",
-        )
-    available = len(inputs)
-    indices = torch.arange(available)
+    what = spec.source or "the data"
+    if isinstance(store, Samples):
+        store.check(what)
+    elif not len(store):
+        raise DataError(f"{what} has no samples", "give at least one")
+    kept = _of_classes(store, spec, what) if spec.classes else torch.arange(len(store))
+    available = len(kept)
     if spec.limit is not None and spec.limit < available:
         # Sorted: the file's order, so that the same subset reads the same whatever its drawing.
-        indices = permutation(available, seed, "data")[: spec.limit].sort().values
-        inputs, targets = inputs[indices], targets[indices]
+        chosen = permutation(available, seed, "data")[: spec.limit].sort().values
+        kept = kept[chosen]
+    samples = store.take(kept)
+    samples.check(what)
+    inputs = _normalized(samples.inputs, spec)
+    targets = _targets(samples, needs_targets)
     return Dataset(
         inputs=inputs,
         targets=targets,
@@ -74,61 +80,77 @@ def make_dataset(
         split=spec.split,
         available=available,
         sha256=_digest(inputs, targets),
-        indices=indices,
+        indices=kept,
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    readers = {".npz": _npz, ".pt": _torch, ".safetensors": _safetensors}
-    if path.suffix not in readers:
+def _of_classes(store: Store, spec: DataSpec, what: str) -> torch.Tensor:
+    """Positions of the samples whose label is wanted, increasing."""
+    labels = store.labels()
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        shape = (
+            "has no targets" if labels is None else f"has targets of shape {tuple(labels.shape)}"
+        )
         raise ConfigurationError(
-            f"data source {path} is not of a known kind",
-            f"use one of {', '.join(readers)}",
+            f"[data] classes chooses by class label, and {what} {shape}"
+            + (f" and {labels.dtype}" if labels is not None else ""),
+            "leave classes out",
         )
-    if not path.is_file():
-        raise DataError(
-            f"there is no data file {path}",
-            "correct [data] source (relative to the recipe's folder) or pass --data FILE",
-        )
-    try:
-        return readers[path.suffix](path)
-    except Exception as error:
-        raise DataError(
-            f"{path} cannot be read: {error or type(error).__name__}", "write the file again"
-        ) from error
-
-
-def _npz(path: Path) -> dict[str, Any]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
-
-
-def _torch(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return dict(content)
-
-
-def _safetensors(path: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return dict(load_file(path))
-
-
-def _pick(arrays: dict[str, Any], key: str, path: Path) -> torch.Tensor:
-    if key not in arrays or not isinstance(arrays[key], torch.Tensor):
+    present = set(labels.tolist())
+    absent = [label for label in spec.classes if label not in present]
+    if absent:
         raise ConfigurationError(
-            f"{path} has no array '{key}'{nearest(key, arrays)}",
-            f"its keys are {', '.join(arrays)}; choose by [data] split and target",
+            f"no sample of {what} has label {absent[0]}: [data] classes asks for it",
+            f"choose among: {', '.join(map(str, sorted(present)[:20]))}",
         )
-    found: torch.Tensor = arrays[key]
-    return found
+    return torch.isin(labels, torch.tensor(spec.classes)).nonzero()[:, 0]
 
 
-def _digest(*tensors: torch.Tensor) -> str:
+def _targets(samples: Samples, needed: bool) -> torch.Tensor:
+    if samples.targets is not None:
+        return samples.targets
+    if needed:
+        raise ProblemError(
+            f"the data has no targets, and the loss needs them: {samples.lacking}",
+            "name their key: [data] target; a loss without targets is fn(module, batch) -> "
+            "(sum, count)",
+        )
+    return torch.zeros((len(samples), 0), dtype=torch.int64)
+
+
+def _normalized(inputs: Inputs, spec: DataSpec) -> Inputs:
+    """(input − mean) / std, along the channels if there is one value for each."""
+    if not spec.mean and not spec.std:
+        return inputs
+    if not isinstance(inputs, torch.Tensor) or inputs.is_complex():
+        kind = "complex" if isinstance(inputs, torch.Tensor) else f"{len(inputs)} tensors"
+        raise ConfigurationError(
+            f"[data] mean and std apply to a single real input, and the network's input is {kind}",
+            "leave them out, and normalize in the factory or the network",
+        )
+    exact = inputs if inputs.dtype == torch.float64 else inputs.to(torch.float32)
+    if spec.mean:
+        exact = exact - _along_channels(spec.mean, "mean", exact)
+    return exact / _along_channels(spec.std, "std", exact) if spec.std else exact
+
+
+def _along_channels(values: tuple[float, ...], key: str, inputs: torch.Tensor) -> torch.Tensor:
+    channels = inputs.shape[1] if inputs.ndim > 1 else 1
+    if len(values) not in (1, channels):
+        raise ConfigurationError(
+            f"[data] {key} has {len(values)} values, and the inputs of shape "
+            f"{tuple(inputs.shape)} have {channels} channels",
+            f"give one number, or {channels}",
+        )
+    along = (-1,) + (1,) * max(inputs.ndim - 2, 0)
+    return torch.tensor(values, dtype=inputs.dtype).reshape(along)
+
+
+def _digest(inputs: Inputs, targets: torch.Tensor) -> str:
     digest = hashlib.sha256()
-    for tensor in tensors:
+    if isinstance(inputs, dict):
+        digest.update(" ".join(inputs).encode())
+    for tensor in (*leaves(inputs), targets):
         digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

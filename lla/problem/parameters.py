@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -32,17 +32,23 @@ class ParameterSpace:
     def of(cls, module: nn.Module, globs: Sequence[str] = ()) -> ParameterSpace:
         """The trainable parameters of a module, or those whose names match one of the globs.
 
+        A tied parameter may be named by any of its names; it is listed under the first.
+
         Raises:
             ConfigurationError: No trainable parameter is left.
         """
+        aliases: dict[nn.Parameter, list[str]] = {}
+        for name, parameter in module.named_parameters(remove_duplicate=False):
+            aliases.setdefault(parameter, []).append(name)
         chosen = [
-            (name, parameter.shape)
-            for name, parameter in module.named_parameters()
+            (known[0], parameter.shape)
+            for parameter, known in aliases.items()
             if parameter.requires_grad
-            and (not globs or any(fnmatchcase(name, glob) for glob in globs))
+            and (not globs or any(_matches(known, glob) for glob in globs))
         ]
-        names = [name for name, _ in module.named_parameters()]
-        idle = [glob for glob in globs if not any(fnmatchcase(name, glob) for name, _ in chosen)]
+        trainable = [known for parameter, known in aliases.items() if parameter.requires_grad]
+        names = [known[0] for known in aliases.values()]
+        idle = [glob for glob in globs if not any(_matches(known, glob) for known in trainable)]
         if not chosen or idle:
             what = f"match {', '.join(idle)}" if idle else "are trainable"
             raise ConfigurationError(
@@ -80,3 +86,7 @@ class ParameterSpace:
         for name, size in zip(self.names, self.sizes, strict=True):
             yield name, slice(start, start + size)
             start += size
+
+
+def _matches(names: Iterable[str], glob: str) -> bool:
+    return any(fnmatchcase(name, glob) for name in names)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -15,23 +16,57 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lla.problem.inputs import Inputs, in_dtype, leaves, mapped
 from lla.problem.parameters import ParameterSpace
 from lla.problem.recipe import Training
 
-__all__ = ["Batch", "Dataset", "Evaluation", "LossFunction", "Objective", "Problem", "Terms"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Evaluation",
+    "LossFunction",
+    "Objective",
+    "Problem",
+    "Terms",
+    "copied",
+]
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def copied(module: M) -> M:
+    """A copy of a module that shares nothing with it."""
+    with warnings.catch_warnings():
+        # Copying an exported program meets classes that torch itself is about to rename.
+        warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
+        return copy.deepcopy(module)
 
 
 class Batch(NamedTuple):
-    """Some samples: inputs of shape (n, …) and targets of shape (n, …)."""
+    """Some samples.
 
-    inputs: torch.Tensor
+    Attributes:
+        inputs: Shape (n, …): a tensor, a tuple of tensors, or tensors by name.
+        targets: Shape (n, …); (n, 0) if the data has none.
+    """
+
+    inputs: Inputs
     targets: torch.Tensor
+
+    @property
+    def samples(self) -> int:
+        """n: a named tuple's own length is its number of fields."""
+        return len(leaves(self.inputs)[0])
+
+    def select(self, where: torch.Tensor | slice) -> Batch:
+        """The samples at these positions."""
+        return Batch(mapped(self.inputs, lambda tensor: tensor[where]), self.targets[where])
 
     def chunks(self, size: int) -> Iterator[Batch]:
         """The same samples in order, ``size`` at a time."""
-        for start in range(0, len(self.inputs), size):
-            part = slice(start, start + size)
-            yield Batch(self.inputs[part], self.targets[part])
+        for start in range(0, self.samples, size):
+            yield self.select(slice(start, start + size))
 
 
 class Terms(NamedTuple):
@@ -77,17 +112,17 @@ class Dataset:
     """The analysed samples, on the device, and where they come from.
 
     Attributes:
-        inputs: Shape (n, …).
-        targets: Shape (n, …).
+        inputs: Shape (n, …): a tensor, a tuple of tensors, or tensors by name.
+        targets: Shape (n, …); (n, 0) if the data has none.
         chunk: Samples per chunk of an evaluation.
         source: What the recipe names.
         split: Which split, or "".
-        available: Samples in that split before ``limit``.
+        available: Samples in that split, of the wanted classes, before ``limit``.
         sha256: Digest of the analysed samples.
         indices: Positions of the samples within the split.
     """
 
-    inputs: torch.Tensor
+    inputs: Inputs
     targets: torch.Tensor
     chunk: int
     source: str = ""
@@ -97,16 +132,20 @@ class Dataset:
     indices: torch.Tensor | None = None
 
     def __len__(self) -> int:
-        return int(self.inputs.shape[0])
+        return self.whole.samples
+
+    @property
+    def whole(self) -> Batch:
+        """All samples as one batch."""
+        return Batch(self.inputs, self.targets)
 
     def select(self, indices: torch.Tensor) -> Batch:
         """The samples at these positions, shape (k,) int64, as one batch."""
-        where = indices.to(self.inputs.device)
-        return Batch(self.inputs[where], self.targets[where])
+        return self.whole.select(indices.to(self.targets.device))
 
     def chunks(self) -> Iterator[Batch]:
         """All samples in order, cut into chunks."""
-        return Batch(self.inputs, self.targets).chunks(self.chunk)
+        return self.whole.chunks(self.chunk)
 
 
 @dataclass(frozen=True)
@@ -147,7 +186,9 @@ class Problem:
         terms: Terms = functional_call(self.objective, named, (batch,))
         return terms
 
-    @torch.inference_mode()
+    # Not inference mode: what a network keeps from one call for the next could not be
+    # differentiated afterwards.
+    @torch.no_grad()
     def evaluate(self, theta: torch.Tensor) -> Evaluation:
         """Loss and accuracy over all data at ``theta``, summed in float64 on the device."""
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
@@ -164,13 +205,14 @@ class Problem:
 
     def in_float64(self) -> Problem:
         """The same problem computed in float64, on copies of network and data."""
-        objective = copy.deepcopy(self.objective).double()
-        inputs, targets = (
-            part.double() if part.is_floating_point() else part
-            for part in (self.data.inputs, self.data.targets)
+        objective = copied(self.objective).double()
+        data = replace(
+            self.data,
+            inputs=mapped(self.data.inputs, lambda part: in_dtype(part, torch.float64)),
+            targets=in_dtype(self.data.targets, torch.float64),
         )
-        data = replace(self.data, inputs=inputs, targets=targets)
-        return replace(self, objective=objective, theta=self.theta.double(), data=data)
+        changed = {"objective": objective, "theta": self.theta.double(), "data": data}
+        return Problem(**{**vars(self), **changed})
 
     @contextmanager
     def second_order(self) -> Iterator[None]:
@@ -187,7 +229,16 @@ class Problem:
     @property
     def has_batch_norm(self) -> bool:
         """Whether a layer normalizes by running statistics, where training used each batch's."""
-        return any(True for _ in self._batch_norms())
+        return any(True for _ in self._batch_norms()) or self.has_fixed_batch_norm
+
+    @property
+    def has_fixed_batch_norm(self) -> bool:
+        """Whether a program (exported, TorchScript) has batch norm, which cannot be switched."""
+        return any(
+            name.rpartition(".")[2] == "running_mean"
+            and not hasattr(self.module.get_submodule(name.rpartition(".")[0]), "momentum")
+            for name, _ in self.module.named_buffers()
+        )
 
     def _batch_norms(self) -> Iterator[_BatchNorm]:
         for part in self.module.modules():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = ["DataSpec", "LossSpec", "ModelSpec", "Training"]
 
@@ -13,20 +13,65 @@ class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _listed(value: Any) -> Any:
+    """One value alone stands for a list of one."""
+    return (value,) if isinstance(value, (str, int, float)) else value
+
+
+_Keys = Annotated[tuple[str, ...] | dict[str, str], BeforeValidator(_listed)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Pixels = Annotated[int, Field(gt=0)]
+
+
 class ModelSpec(_Spec):
     """How the network is made: a factory and its arguments."""
 
     factory: str = Field("", description="file.py:function or package.module:function")
     args: dict[str, Any] = Field(default_factory=dict, description="keyword arguments")
+    weights: str = Field(
+        "", description="which of the file's weights: ema, or a path of keys as state_dict_ema"
+    )
 
 
 class DataSpec(_Spec):
-    """Where the data is, which part of it is used, and how it is cut into chunks."""
+    """Where the data is, which part of it is used, and how it is cut into chunks.
 
-    source: str = Field("", description=".npz, .pt or .safetensors file with x and y")
-    split: str = Field("", description="keys x_SPLIT and y_SPLIT instead of x and y")
-    target: str = Field("", description="key of the targets, if not y or y_SPLIT")
+    Read in this order: split, classes, limit, then mean and std.
+    """
+
+    source: str = Field(
+        "",
+        description=".npz, .pt, .safetensors or IDX file, folder of images by class, "
+        "factory:file.py:function, torchvision:NAME or hf:NAME",
+    )
+    split: str = Field(
+        "", description="keys x_SPLIT and y_SPLIT instead of x and y; sub-folder, or split's name"
+    )
+    target: str = Field(
+        "",
+        description="key of the targets, if not y or y_SPLIT; for an IDX file, the file of the "
+        "labels, relative to the folder of the images' file",
+    )
+    inputs: _Keys = Field(
+        (), description="keys of the inputs: a list (by position) or argument = key (by name)"
+    )
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of a factory, of torchvision's or hf's data"
+    )
+    classes: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
+        (), description="only samples with these labels"
+    )
+    size: tuple[_Pixels, _Pixels] | None = Field(
+        None, description="[height, width] that images are resized to, bilinearly"
+    )
     limit: int | None = Field(None, gt=0, description="analyse a seeded subset of so many samples")
+    mean: Annotated[tuple[_Finite, ...], BeforeValidator(_listed)] = Field(
+        (), description="subtracted from the input: a number, or one per channel (axis 1)"
+    )
+    std: Annotated[tuple[_Positive, ...], BeforeValidator(_listed)] = Field(
+        (), description="the input is divided by it: a number, or one per channel (axis 1)"
+    )
     batch_size: int = Field(256, gt=0, description="samples per chunk of an evaluation")
 
 

@@ -73,6 +73,11 @@ class Report:
     def __repr__(self) -> str:
         return f"<lla.Report of {self.caption}: {', '.join(self.results)}>"
 
+    def _repr_html_(self) -> str:
+        from lla.report.notebook import as_html
+
+        return as_html(self)
+
     def analyses(self) -> Iterator[tuple[Analysis, Any]]:
         """Each analysis that has a result, with it, in the order of the registry."""
         for name, analysis in available().items():

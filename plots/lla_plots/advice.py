@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lla.estimate import Estimate
+from lla.numbers import number
 from lla.report import Report
-from lla_plots.numbers import number
 
 __all__ = ["Step", "steps"]
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
-from lla_plots.numbers import number
+from lla.numbers import number
 from lla_plots.plane import axis_labels, masked_loss
 from lla_plots.spectrum import density_limits
 from lla_plots.style import BLUE, VERMILLION, log_worthy

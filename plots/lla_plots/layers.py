@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lla.analyses.spectrum import Layers
-from lla_plots.numbers import number
+from lla.numbers import number
 from lla_plots.style import BLUE, ORANGE, new_figure, short, symbols
 
 __all__ = ["draw_layers"]

@@ -23,10 +23,10 @@ from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
 from lla.errors import ReportError
 from lla.estimate import Estimate
+from lla.numbers import confidence, interval, outcome
 from lla.report import Report
 from lla_plots import advice, interactive, provenance
 from lla_plots.draw import render, write
-from lla_plots.numbers import confidence, interval, outcome
 from lla_plots.sections import sections
 from lla_plots.style import PALETTE
 

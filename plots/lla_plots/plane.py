@@ -10,7 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 
 from lla.analyses.landscape import LandscapeResult
-from lla_plots.numbers import number
+from lla.numbers import number
 from lla_plots.style import log_worthy
 
 __all__ = ["axis_labels", "center", "color_bar", "loss_norm", "masked_loss", "warnings"]

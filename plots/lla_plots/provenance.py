@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lla.numbers import number, seconds
 from lla.report import Report
-from lla_plots.numbers import number, seconds
 from lla_plots.sections import Cell, Table
 
 __all__ = ["facts", "settings", "stages"]

@@ -12,8 +12,8 @@ from lla.analyses.fields import entries
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import Layers, SpectrumResult
 from lla.estimate import Estimate, Label
+from lla.numbers import confidence, interval, metric, number, outcome
 from lla.report import Report
-from lla_plots.numbers import confidence, interval, metric, number, outcome
 from lla_plots.plane import warnings
 
 __all__ = ["Cell", "Section", "Table", "sections"]

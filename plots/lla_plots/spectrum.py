@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lla.analyses.spectrum import Density, SpectrumResult
+from lla.numbers import interval, number
 from lla_plots.layers import draw_layers
-from lla_plots.numbers import interval, number
 from lla_plots.style import BLUE, GREY, ORANGE, SKY, VERMILLION, new_figure, styled, symbols
 
 __all__ = ["density_limits", "draw_density", "figures"]

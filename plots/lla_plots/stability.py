@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from lla.analyses.stability import StabilityResult
-from lla_plots.numbers import number, outcome
+from lla.numbers import number, outcome
 from lla_plots.style import BLACK, GREY, OUTCOME_COLORS, new_figure, styled, symbols
 
 __all__ = ["figures"]

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
 from lla.estimate import Estimate, Label
+from lla.numbers import confidence, metric, outcome
 from lla.report import Report
 from lla_plots.landscape import draw_map
-from lla_plots.numbers import confidence, metric, outcome
 from lla_plots.plane import masked_loss
 from lla_plots.spectrum import draw_density
 from lla_plots.style import GREY, OUTCOME_COLORS, new_figure, styled, symbols

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
-from lla_plots.numbers import number
+from lla.numbers import number
 from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
 from lla_plots.style import VERMILLION, new_figure, symbols
 

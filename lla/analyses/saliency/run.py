@@ -19,6 +19,8 @@ from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError, nearest
 from lla.estimate import Estimate, mean_of
 from lla.problem import Batch, Problem
+from lla.problem.forward import outputs_if_any, outputs_of
+from lla.problem.inputs import Inputs
 from lla.seeding import permutation
 
 __all__ = ["norm_grad", "run"]
@@ -31,25 +33,25 @@ def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> Salie
     count = min(config.images, len(problem.data))
     chosen = permutation(len(problem.data), workspace.seed, "saliency")[:count].sort().values
     batch = problem.data.select(chosen)
-    reason = _no_images(batch)
-    if reason:
+    images, reason = batch.inputs, _no_images(batch.inputs)
+    if reason or not isinstance(images, torch.Tensor):
         return _nothing(reason)
     with torch.no_grad():
-        logits = problem.module(batch.inputs)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
+        logits = outputs_if_any(problem.module, batch)
+    if logits is None or logits.ndim != 2 or logits.shape[1] < 2:
         return _nothing("the network gives no vector of class logits for an image")
     predicted, unlikely = logits.argmax(1), logits.argmin(1)
-    maps = norm_grad(problem, batch.inputs, predicted, config.layers)
+    maps = norm_grad(problem, images, predicted, config.layers)
     if not maps:
         return _nothing("no layer keeps the image's two spatial axes")
     workspace.counts["images"] += count
-    others = norm_grad(problem, batch.inputs, unlikely, tuple(maps))
-    size = batch.inputs.shape[-2:]
+    others = norm_grad(problem, images, unlikely, tuple(maps))
+    size = images.shape[-2:]
     combined = _combined(maps, size)
     positions = chosen if problem.data.indices is None else problem.data.indices[chosen]
     return SaliencyResult(
         class_sensitivity=_sensitivity(combined, _combined(others, size), workspace.confidence),
-        images=_numpy(batch.inputs),
+        images=_numpy(images),
         indices=_numpy(positions),
         predicted=_numpy(predicted),
         targets=_numpy(batch.targets) if batch.targets.ndim == 1 else None,
@@ -78,7 +80,7 @@ def norm_grad(
     """
     inputs = images.detach().clone().requires_grad_(True)
     with captured(problem.module) as outputs:
-        logits = problem.module(inputs)
+        logits = outputs_of(problem.module, Batch(inputs, classes))
     grids = {name: grid_of(output, images.shape) for name, output in outputs.items()}
     spatial_names = [name for name, grid in grids.items() if grid is not None]
     for name in layers:
@@ -114,8 +116,11 @@ def _last_of_each_resolution(maps: Maps, grids: dict[str, Grid]) -> Maps:
     return {name: raw for name, raw in maps.items() if name in chosen}
 
 
-def _no_images(batch: Batch) -> str:
-    inputs = batch.inputs
+def _no_images(inputs: Inputs) -> str:
+    if not isinstance(inputs, torch.Tensor):
+        return f"the inputs are not images: the network takes {len(inputs)} of them by " + (
+            "name" if isinstance(inputs, dict) else "position"
+        )
     if inputs.ndim != 4 or not inputs.is_floating_point():
         return f"the inputs are not images: their shape is {tuple(inputs.shape[1:])} per sample"
     return ""

@@ -24,6 +24,7 @@ from lla.analyses.workspace import Workspace
 from lla.curvature import batch_curvature
 from lla.estimate import Estimate, mean_of, samples_needed
 from lla.problem import Problem
+from lla.problem.forward import outputs_if_any
 from lla.seeding import permutation
 
 __all__ = ["run"]
@@ -94,7 +95,7 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
     samples = facts.samples or data.available
     batch = problem.data.select(torch.arange(1))
     with torch.no_grad():
-        outputs = problem.module(batch.inputs)
+        outputs = outputs_if_any(problem.module, batch)
     return TrainingRun(
         optimizer=facts.optimizer or "sgd",
         lr=facts.lr,
@@ -107,7 +108,7 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
         frozen=frozen,
         subset=len(data) < samples,
         square_loss=problem.loss_name == "mse",
-        outputs=outputs.numel() if isinstance(outputs, torch.Tensor) else 0,
+        outputs=0 if outputs is None else outputs.numel(),
         interpolates=interpolates.value == 1.0,
     )
 
@@ -126,12 +127,16 @@ def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
 
 def _constant_loss(problem: Problem) -> float | None:
     """Loss of the best constant prediction: the targets' variance, or the labels' entropy."""
+    if problem.loss_name not in ("mse", "cross_entropy", "nll") or not problem.data.targets.numel():
+        return None
     outputs = problem.data.targets.reshape(len(problem.data), -1)
+    if problem.loss_args.get("shift"):
+        outputs = outputs[:, 1:]  # nothing predicts the first token
     targets = outputs.reshape(-1)
     labels = not targets.is_floating_point()
     if problem.loss_name == "mse" and not labels:
         return float(outputs.double().var(dim=0, correction=0).mean())
-    if not labels or problem.loss_name not in ("mse", "cross_entropy"):
+    if not labels:
         return None
     kept = targets[targets != problem.loss_args.get("ignore_index", -100)]
     shares = torch.bincount(kept).double() / len(kept)
@@ -151,6 +156,8 @@ def _batch_sharpness(
         return Estimate.missing(
             f"a batch of {size} is larger than the {available} samples analysed"
         )
+    if problem.has_fixed_batch_norm:
+        return Estimate.missing("the program has batch norm's running statistics built in")
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
     if size == available:

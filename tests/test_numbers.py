@@ -3,9 +3,9 @@ import subprocess
 import sys
 
 import pytest
-from lla_plots.numbers import confidence, interval, metric, number, outcome, seconds
 
 from lla.estimate import Estimate, Label
+from lla.numbers import confidence, interval, metric, number, outcome, seconds
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_labels_outcomes_durations():
 
 
 def test_numbers_load_no_matplotlib():
-    code = "import sys, lla_plots.numbers; assert not {'matplotlib', 'torch'} & set(sys.modules)"
+    code = "import sys, lla.numbers; assert not {'matplotlib', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

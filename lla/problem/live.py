@@ -1,0 +1,82 @@
+"""A problem stated by live objects, as a class to be called from a notebook or a training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from lla.errors import ConfigurationError
+from lla.problem import problem
+from lla.problem.assembly import from_objects
+from lla.problem.batches import Data
+from lla.problem.recipe import LossSpec, Training
+
+__all__ = ["Problem"]
+
+
+class Problem(problem.Problem):
+    """A network at its current weights, its data and its loss.
+
+    The network is copied: training can go on while the problem stays what it was.
+
+    Args:
+        model: The network; analysed in evaluation mode.
+        data: (x, y) of shapes (n, …), where x is a tensor, a tuple or a dict of tensors; a dict
+            with a key such as ``labels`` for the targets; a torch ``Dataset``; a ``DataLoader`` or
+            any iterable of such batches, read once and kept in its order.
+        loss: A loss' name, a specification, ``fn(output, target) -> mean`` or
+            ``fn(module, batch) -> (sum, count)``.
+        training: How the network was trained, as a :class:`Training` or its keys.
+        batch_size: Samples per chunk of an evaluation.
+        params: Globs of the parameters to analyse; all if empty.
+        device: A torch device; None for the one the network is on.
+        dtype: "float32" or "float64".
+
+    Raises:
+        LlaError: Model, data and loss do not fit together.
+
+    Example:
+        >>> problem = lla.Problem(model, (x, y))  # doctest: +SKIP
+        >>> lla.analyze(problem, only=["spectrum"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
+        *,
+        training: Training | Mapping[str, Any] | None = None,
+        batch_size: int = 256,
+        params: Sequence[str] = (),
+        device: str | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        first = next(model.parameters(), None)
+        made = from_objects(
+            model,
+            data,
+            loss,
+            training=_training(training),
+            batch_size=batch_size,
+            params=params,
+            device=device or ("cpu" if first is None else str(first.device)),
+            dtype=dtype,
+        )
+        super().__init__(**vars(made))
+
+
+def _training(given: Training | Mapping[str, Any] | None) -> Training | None:
+    if given is None or isinstance(given, Training):
+        return given
+    try:
+        return Training(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"training: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"the keys are: {', '.join(Training.model_fields)}",
+        ) from None

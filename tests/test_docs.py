@@ -1,0 +1,63 @@
+"""The examples in the documentation run as they stand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.M | re.S)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_plain_training_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, object] = {}
+    exec(blocks("docs/training-loop.md")[0], scope)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["epoch 0", "epoch 2"]
+    import lla
+
+    log = scope["log"]
+    for epoch, low, high, limit in log.rows:  # type: ignore[attr-defined]
+        found = lla.read(f"epoch{epoch}.lla.h5").metrics["hessian/lambda_max"]
+        assert (found.low, found.high) == (low, high)
+        assert low <= high
+        assert limit == 4.0
+
+
+@pytest.mark.filterwarnings("ignore")  # on loaders without workers, on its own imports
+def test_the_lightning_callback(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pytorch_lightning")
+    scope: dict[str, object] = {}
+    exec(blocks("docs/training-loop.md")[1], scope)
+    assert "λ_max" in capsys.readouterr().out
+
+    import lla
+
+    saved = lla.load("classifier.ckpt")
+    assert saved.facts["lr"] == 0.5
+    assert saved.hyper_parameters == {"lr": 0.5}
+    # The logged number is that of the weights at the end: the same through the file.
+    trainer = scope["trainer"]
+    weights = {name.removeprefix("net."): tensor for name, tensor in saved.tensors.items()}
+    net = trainer.lightning_module.net  # type: ignore[attr-defined]
+    net.load_state_dict(weights)
+    report = lla.analyze(net, scope["loader"], only=["spectrum"])  # type: ignore[arg-type]
+    logged = float(trainer.callback_metrics["lambda_max"])  # type: ignore[attr-defined]
+    assert report.metrics["hessian/lambda_max"].value == pytest.approx(logged, rel=1e-6)
+
+
+def test_the_notebook_cell() -> None:
+    scope: dict[str, object] = {}
+    exec(blocks("docs/training-loop.md")[2], scope)
+    shown = scope["report"]._repr_html_()  # type: ignore[attr-defined]
+    assert shown.startswith("<table>")
+    assert "hessian/lambda_max" in shown
+    assert "<script" not in shown
