@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a room may import those above it in this list, and itself.
 FLOORS = (
     {"lla.errors", "lla.estimate", "lla.files", "lla.lazy", "lla.progress", "lla.seeding"},
-    {"lla.checkpoint", "lla.numbers", "lla.sources"},
+    {"lla.numbers", "lla.optional", "lla.sources"},
+    {"lla.checkpoint"},
     {"lla.drafting", "lla.problem"},
     {"lla.curvature", "lla.krylov"},
     {"lla.analyses"},
@@ -29,7 +30,7 @@ FLOORS = (
 ONLY = {
     "lla.krylov": {"lla.krylov", "lla.estimate"},
     "lla.curvature": {"lla.curvature", "lla.problem"},
-    "lla.checkpoint": {"lla.checkpoint", "lla.errors"},
+    "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
 }
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.errors import CheckpointError, ConfigurationError
+from lla.errors import CheckpointError
+from lla.optional import optional
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +32,7 @@ def load_hugging_face(name: str) -> Loaded:
         CheckpointError: It cannot be read.
         ConfigurationError: ``transformers`` is not installed.
     """
-    try:
-        import transformers
-    except ImportError:
-        raise _missing("transformers", "hf", f"hf:{name}") from None
+    transformers = optional("transformers", "hf", f"hf:{name}")
     try:
         config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         kind = getattr(transformers, (config.architectures or ["AutoModel"])[0], None)
@@ -68,10 +66,7 @@ def load_timm(name: str) -> Loaded:
         CheckpointError: There is no such model, or its weights cannot be fetched.
         ConfigurationError: ``timm`` is not installed.
     """
-    try:
-        import timm
-    except ImportError:
-        raise _missing("timm", "timm", f"timm:{name}") from None
+    timm = optional("timm", "timm", f"timm:{name}")
     try:
         module: nn.Module = timm.create_model(name, pretrained=True).eval()
     except Exception as error:
@@ -92,13 +87,6 @@ def digest_of(tensors: Mapping[str, Any]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _missing(package: str, extra: str, reference: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{reference} needs the package {package}, which is not installed",
-        f'install it: pip install "loss-landscape-lla[{extra}]"',
-    )
 
 
 def _unreadable(reference: str, error: Exception) -> CheckpointError:

@@ -391,3 +391,35 @@ def test_a_hugging_face_folder_needs_no_factory() -> None:
         "no factory is needed"
         in (lla("init", "hf:bert", "-o", "new.toml").stdout, Path("new.toml").read_text())[1]
     )
+
+
+def test_timm_by_name(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a stand-in: timm itself needs a torchvision that is built for the same torch."""
+    import sys
+    import types
+
+    timm = types.ModuleType("timm")
+
+    def create_model(model_name: str, pretrained: bool = False, **options: object) -> nn.Module:
+        if model_name != "tiny":
+            raise RuntimeError(f"Unknown model ({model_name})")
+        assert pretrained
+        return network()
+
+    timm.create_model = create_model  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    Path("lla.toml").write_text('[data]\nsource = "data.npz"\nsplit = "train"\n')
+    done = lla("spectrum", "timm:tiny", *QUICK, "--json", "--no-html")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["report"] == "tiny.lla.h5"
+    assert found["metrics"]["hessian/lambda_max"]["value"] == pytest.approx(
+        dense_extremes(module)[0], rel=1e-6
+    )
+    done = lla("spectrum", "timm:huge")
+    assert done.exit_code == 5
+    assert "timm:huge cannot be read: Unknown model (huge)" in done.stderr
+    monkeypatch.setitem(sys.modules, "timm", None)
+    done = lla("spectrum", "timm:tiny")
+    assert done.exit_code == 2
+    assert 'pip install "loss-landscape-lla[timm]"' in done.stderr

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from lla.errors import ConfigurationError, DataError, nearest
+from lla.optional import optional
 from lla.problem.images import Picture, is_image, stacked
-from lla.problem.readers.request import Request, optional
+from lla.problem.readers.request import Request
 from lla.problem.recipe import DataSpec
 from lla.problem.samples import Keys, Samples, Store, keys_of, tensor_of
 
@@ -29,7 +30,7 @@ def open_store(request: Request) -> Store:
         ConfigurationError: The package is not installed, or split, key or argument is unknown.
         DataError: It cannot be loaded, or a column holds no numbers or images.
     """
-    datasets = optional("datasets", "hf")
+    datasets = optional("datasets", "hf", f"hf:{request.where}")
     spec, what = request.spec, f"hf:{request.where}"
     for key in spec.args:
         if key in _REFUSED:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from lla.errors import ConfigurationError, DataError, LlaError
+from lla.errors import DataError, LlaError
 from lla.problem.recipe import DataSpec
 
-__all__ = ["Request", "optional", "reading"]
+__all__ = ["Request", "reading"]
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,3 @@ def reading(path: Path, remedy: str) -> Iterator[None]:
     except Exception as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{path} cannot be read: {text}", remedy) from error
-
-
-def optional(package: str, extra: str) -> ModuleType:
-    """A package that not every installation has.
-
-    Raises:
-        ConfigurationError: It is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"this data needs the package {package.partition('.')[0]}: {error}",
-            f'pip install "loss-landscape-lla[{extra}]"',
-        ) from None

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lla.errors import ConfigurationError, DataError, nearest
+from lla.optional import optional
 from lla.problem.batches import Indexed
-from lla.problem.readers.request import Request, optional
+from lla.problem.readers.request import Request
 
 __all__ = ["open_store"]
 
@@ -23,7 +24,7 @@ def open_store(request: Request) -> Indexed:
         ConfigurationError: torchvision is not installed, or name, split or an argument is unknown.
         DataError: The data is not on the disk.
     """
-    datasets = optional("torchvision.datasets", "torchvision")
+    datasets = optional("torchvision.datasets", "torchvision", f"torchvision:{request.where}")
     name = request.where
     known = [key for key, value in vars(datasets).items() if inspect.isclass(value)]
     if name not in known:
