@@ -200,7 +200,7 @@ def test_packages_that_are_not_installed(
         ConfigurationError, match=f"needs the package {package.split('.')[0]}"
     ) as seen:
         load(tmp_path, source)
-    assert seen.value.remedy == f'pip install "loss-landscape-lla[{extra}]"'
+    assert seen.value.remedy == f'install it: pip install "loss-landscape-lla[{extra}]"'
 
 
 # Hugging Face data sets.
