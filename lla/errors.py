@@ -23,6 +23,7 @@ __all__ = [
     "ReportError",
     "UnsafeCheckpointError",
     "nearest",
+    "printable",
 ]
 
 
@@ -37,6 +38,7 @@ class LlaError(Exception):
     exit_code = 70
 
     def __init__(self, reason: str, remedy: str = "") -> None:
+        reason, remedy = printable(reason), printable(remedy)
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
@@ -98,6 +100,11 @@ class InterruptedRunError(LlaError):
     def __init__(self, reason: str, remedy: str = "", exit_code: int = 130) -> None:
         super().__init__(reason, remedy)
         self.exit_code = exit_code
+
+
+def printable(text: str) -> str:
+    """A text in one line without control characters: names in a file may hold anything."""
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

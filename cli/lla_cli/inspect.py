@@ -77,8 +77,13 @@ def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _print(found: Inspection, *, verbose: bool) -> None:
     from rich.console import Console
-    from rich.markup import escape
+    from rich.markup import escape as escape_markup
     from rich.table import Table
+
+    from lla.errors import printable
+
+    def escape(text: str) -> str:
+        return escape_markup(printable(text))
 
     console = Console(highlight=False)
     for name, text in _lines(found):

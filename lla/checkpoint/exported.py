@@ -141,7 +141,18 @@ def _module_of(program: Any) -> nn.Module:
     # An exported graph is in the mode it was exported in; torch refuses these calls with an error.
     for name in ("train", "eval"):
         module.__dict__.pop(name, None)
+    _tie(module)
     return module
+
+
+def _tie(module: nn.Module) -> None:
+    """Let names that share their values in the file share one parameter, as in the network."""
+    first: dict[Any, nn.Parameter] = {}
+    for name, parameter in list(module.named_parameters(remove_duplicate=False)):
+        if parameter.numel():
+            place = (parameter.data_ptr(), parameter.shape, parameter.stride())
+            owner, _, attribute = name.rpartition(".")
+            setattr(module.get_submodule(owner), attribute, first.setdefault(place, parameter))
 
 
 def _fixed_batch(program: Any) -> int | None:

@@ -56,8 +56,9 @@ def cleaned(item: Any, path: Path, key: str = "") -> Any:
     if isinstance(item, dict):
         if set(item) == {"type", "index"} and isinstance(item["type"], str):
             return {"type": "cpu", "index": None}
+        names = "expr_str" if key == "range_constraints" else "name"
         return {
-            _passed(name, path, "name"): _empty(part)
+            _passed(name, path, names): _empty(part)
             if name in _DROPPED
             else cleaned(part, path, name)
             for name, part in item.items()

@@ -106,7 +106,9 @@ def _safetensors_block(path: Path, name: str, about: Any, start: int) -> Block:
     try:
         begin, end = about["data_offsets"]
         dtype = _SAFETENSORS_DTYPES.get(about["dtype"], str(about["dtype"]).lower())
-        shape = tuple(int(side) for side in about["shape"])
+        shape = tuple(about["shape"])
+        if not all(type(number) is int for number in (begin, end, *shape)):
+            raise TypeError("it has other things than numbers")
         if not 0 <= begin <= end <= path.stat().st_size - start or min((0, *shape)) < 0:
             raise ValueError("it lies outside the file")
     except (KeyError, TypeError, ValueError) as error:
@@ -122,7 +124,7 @@ def _member_places(path: Path) -> dict[str, tuple[int, int]]:
     places = {}
     with path.open("rb") as stream:
         for name, info in members_of(path).items():
-            if info.compress_type == zipfile.ZIP_STORED:
+            if info.compress_type == zipfile.ZIP_STORED and info.header_offset >= 0:
                 # The local header says how long its own name and padding are.
                 stream.seek(info.header_offset + 26)
                 name_length, padding = (int.from_bytes(stream.read(2), "little") for _ in range(2))
@@ -149,9 +151,11 @@ def _legacy_storages(path: Path, found: Scan) -> dict[str, tuple[int, int]]:
         keys = [scan(stream) for _ in range(5)][-1].content
         for key in keys if isinstance(keys, list) else ():
             count = int.from_bytes(stream.read(8), "little")
-            size = count * sizes.get(str(key), 1)
-            places[str(key)] = (stream.tell(), size)
-            stream.seek(size, 1)
+            start, size = stream.tell(), count * sizes.get(str(key), 1)
+            if start + size > path.stat().st_size:
+                break  # the tensors that are missing are told by their names
+            places[str(key)] = (start, size)
+            stream.seek(start + size)
     return places
 
 

@@ -12,7 +12,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 __all__ = ["Inert", "Scan", "StorageRecord", "TensorRecord", "scan", "tensors_in"]
 
@@ -145,7 +145,18 @@ class Scan:
         return sorted(name for name in self.names if not _HARMLESS.fullmatch(name))
 
 
-class _Reader(pickle.Unpickler):
+def _refuse_extension(reader: Any) -> None:
+    raise pickle.UnpicklingError("it uses a registered extension")
+
+
+# The reader written in Python: that in C takes registered extensions from a cache, without asking
+# for the class, and lets a few bytes ask for gigabytes (a memo of any size).
+class _Reader(pickle._Unpickler):
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), _refuse_extension),
+    }
+
     def __init__(self, stream: IO[bytes], found: Scan) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
         self._found = found
@@ -184,6 +195,8 @@ class _Ordered(dict[Any, Any]):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Any:
+    if isinstance(storage, Inert):
+        return storage  # a plain pickle's, whose bytes only torch could read
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, StorageRecord) or not all(type(n) is int for n in numbers):
         raise pickle.UnpicklingError("a tensor is not described as torch does")

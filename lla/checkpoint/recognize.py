@@ -65,7 +65,7 @@ def recognize(reference: str | Path) -> Format:
             raise CheckpointError(f"{path} is {kind}, not a checkpoint", remedy.format(path=path))
     if path.name.endswith(_INDEX):
         return Format.SHARDED
-    if zipfile.is_zipfile(path):
+    if _is_zip(path):
         return _recognize_zip(path)
     if _is_safetensors(path, head):
         return Format.SAFETENSORS
@@ -92,6 +92,13 @@ def _recognize_folder(path: Path) -> Format:
 
 
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pt2")
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True  # one that Python cannot read: what is wrong with it is told later
 
 
 def _recognize_zip(path: Path) -> Format:

@@ -25,15 +25,18 @@ class ScriptedNetwork(nn.Module):
     derivative.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, known: dict[int, nn.Parameter] | None = None) -> None:
         super().__init__()
         self._program = [program]  # in a list: its parameters are not to be listed twice
+        known = {} if known is None else known
         for name, parameter in program.named_parameters(recurse=False):
-            self.register_parameter(name, nn.Parameter(parameter.detach().clone()))
+            # Tied parameters are one tensor in the program, and stay one here.
+            made = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+            self.register_parameter(name, known.setdefault(parameter.data_ptr(), made))
         for name, buffer in program.named_buffers(recurse=False):
             self.register_buffer(name, buffer.detach().clone())
         for name, child in program.named_children():
-            self.add_module(name, ScriptedNetwork(child))
+            self.add_module(name, ScriptedNetwork(child, known))
 
     def forward(self, *args: Any, **options: Any) -> Any:
         """Run the program with this module's parameters."""

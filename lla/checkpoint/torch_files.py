@@ -22,7 +22,8 @@ __all__ = ["load_bytes", "load_torch", "look_over", "scan_legacy"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 # torch names what it refuses in its own message; ours is made from the scan where it can be.
-_REFUSED = re.compile(r"GLOBAL ([\w.]+) was not")
+_REFUSED = re.compile(r"GLOBAL ([\w.]*\w)")
+_DETAIL = re.compile(r"WeightsUnpickler error: *(.*)")
 _EXPANDED = 1 << 26
 
 
@@ -223,5 +224,8 @@ def _harmless() -> Iterator[Any]:
 
 
 def _damaged(path: Path, error: Exception | str) -> CheckpointError:
-    detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # torch wraps what it met into advice on its own options.
+    inner = _DETAIL.search(str(error))
+    text = inner.group(1) if inner else str(error)
+    detail = text.splitlines()[0][:200] if text.strip() else type(error).__name__
     return CheckpointError(f"{path} is damaged: {detail}", "copy or save the checkpoint again")

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 
 from lla.problem import Batch, Problem
 
-__all__ = ["Hessian", "batch_curvature", "gradient"]
+__all__ = ["Hessian", "SummedOperator", "batch_curvature", "gradient", "slope_along"]
+
+G = TypeVar("G")
 
 
 def _differentiable(problem: Problem) -> torch.Tensor:
@@ -48,8 +51,8 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     return total / weight
 
 
-class Hessian:
-    """The Hessian of a problem's loss as a function from vectors to vectors.
+class SummedOperator(Generic[G]):
+    """A curvature matrix Σ (chunk's matrix) / Σ weight as a function from vectors to vectors.
 
     Vectors are float64 whatever the model computes in; each chunk's product is made in the
     model's dtype and added up in float64.
@@ -74,8 +77,8 @@ class Hessian:
         Args:
             problem: Network, parameters and loss.
             batches: The samples the loss is taken over; all data if None.
-            memory: Bytes that the gradients' graphs may take to be kept between products; a
-                product on a kept graph costs about half of one that builds it anew.
+            memory: Bytes that the chunks' graphs may take to be kept between products; a product
+                on a kept graph costs about half of one that builds it anew.
             on_product: Called after each product.
         """
         self.size = problem.space.size
@@ -87,10 +90,10 @@ class Hessian:
         self._memory = memory
         self._on_product = on_product
         self._theta = _differentiable(problem)
-        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._kept: dict[int, tuple[G, torch.Tensor]] = {}
 
     def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        """H v over the samples.
+        """The matrix times a vector, over the samples.
 
         Args:
             vector: float64, shape (P,).
@@ -103,26 +106,24 @@ class Hessian:
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         with self._problem.second_order():
             for index, batch in enumerate(_chunks(self._problem, self._batches)):
-                slope, part = self._kept.get(index) or self._graph(index, batch)
+                graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
-                if not slope.requires_grad:
-                    continue  # a loss linear in θ has no curvature on this chunk
-                keep = index in self._kept
-                product += torch.autograd.grad(
-                    slope,
-                    self._theta,
-                    grad_outputs=along,
-                    retain_graph=keep,
-                    allow_unused=True,
-                    materialize_grads=True,
-                )[0]
+                product += self._apply(graph, along, keep=index in self._kept)
         self._on_product()
         return product / weight
 
-    def _graph(self, index: int, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """A chunk's gradient with its graph, kept for later products if it fits the memory."""
+    def _build(self, batch: Batch) -> tuple[G, torch.Tensor]:
+        """What the products of a chunk are differentiated from, and the chunk's weight."""
+        raise NotImplementedError
+
+    def _apply(self, graph: G, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        """A chunk's product, shape (P,); the graph is used up unless it is kept."""
+        raise NotImplementedError
+
+    def _graph(self, index: int, batch: Batch) -> tuple[G, torch.Tensor]:
+        """A chunk's graph, kept for later products if it fits the memory."""
         if self.kept_bytes >= self._memory:
-            return _slope(self._problem, self._theta, batch, create_graph=True)
+            return self._build(batch)
         sizes: dict[int, int] = {}
 
         def measure(saved: torch.Tensor) -> torch.Tensor:
@@ -131,7 +132,7 @@ class Hessian:
             return saved
 
         with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
-            made = _slope(self._problem, self._theta, batch, create_graph=True)
+            made = self._build(batch)
         taken = sum(sizes.values())
         if self.kept_bytes + taken <= self._memory:
             self.kept_bytes += taken
@@ -140,6 +141,33 @@ class Hessian:
             # The next chunk is about as large: stop trying.
             self._memory = self.kept_bytes
         return made
+
+
+class Hessian(SummedOperator[torch.Tensor]):
+    """The Hessian of a problem's loss: ∇(∇L · v), Pearlmutter 1994."""
+
+    def _build(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return _slope(self._problem, self._theta, batch, create_graph=True)
+
+    def _apply(self, graph: torch.Tensor, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        if not graph.requires_grad:
+            return torch.zeros_like(along)  # a loss linear in θ has no curvature on this chunk
+        return slope_along(graph, self._theta, along, keep=keep)
+
+
+def slope_along(
+    values: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor, *, keep: bool
+) -> torch.Tensor:
+    """∇(values · along) by ``leaf``; zero where ``values`` does not depend on it."""
+    (found,) = torch.autograd.grad(
+        values,
+        leaf,
+        grad_outputs=along,
+        retain_graph=keep,
+        allow_unused=True,
+        materialize_grads=True,
+    )
+    return found
 
 
 def batch_curvature(problem: Problem, batch: Batch) -> float:

@@ -94,8 +94,8 @@ def _own_network(checkpoint: Checkpoint, device: str) -> nn.Module:
 
 
 def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
-    own = module.state_dict()
-    saved = _fitting(own, checkpoint.tensors)
+    own = module.state_dict(keep_vars=True)
+    saved = _with_tied(own, _fitting(own, checkpoint.tensors))
     problems = _mismatches(own, saved)
     if problems:
         raise ProblemError(
@@ -132,6 +132,15 @@ def _fitting(
         if part.keys() == names:
             return part
     return stripped
+
+
+def _with_tied(
+    own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The saved tensors with those that a format leaves out because another name has them."""
+    held = {id(own[name]): tensor for name, tensor in saved.items() if name in own}
+    tied = {name: held[id(part)] for name, part in own.items() if id(part) in held}
+    return {**tied, **saved}
 
 
 def _tensor_names(own: Mapping[str, Any]) -> set[str]:
