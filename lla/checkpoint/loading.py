@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from lla.checkpoint import distributed, exported, hub, safetensors_files, torch_files
 from lla.checkpoint.contents import (
     Checkpoint,
     find_weights,
@@ -16,6 +15,7 @@ from lla.checkpoint.contents import (
     training_facts,
 )
 from lla.checkpoint.files import sha256_of, split_scheme
+from lla.checkpoint.formats import distributed, exported, hub, safetensors_files, torch_files
 from lla.checkpoint.recognize import SAVE, Format, recognize
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError
@@ -115,7 +115,7 @@ def _scripted(path: Path, trust: Trust) -> _Read:
             f"{path} is a TorchScript program: loading it would run code from the file",
             f"{SAVE}; or, if you trust the file, pass --unsafe-load",
         )
-    from lla.checkpoint.scripted import load_scripted
+    from lla.checkpoint.formats.scripted import load_scripted
 
     tensors, network = load_scripted(path)
     return _Read(tensors, {}, (), network)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from lla.checkpoint import distributed, exported, safetensors_files, torch_files
-from lla.checkpoint.archive import members_of
 from lla.checkpoint.contents import find_weights, weight_sets
+from lla.checkpoint.formats import distributed, exported, safetensors_files, torch_files
+from lla.checkpoint.formats.archive import members_of
+from lla.checkpoint.formats.pickles import Inert, Scan, TensorRecord, scan, tensors_in
 from lla.checkpoint.measuring import Block, Measured
-from lla.checkpoint.pickles import Inert, Scan, TensorRecord, scan, tensors_in
 from lla.checkpoint.recognize import Format
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError

@@ -10,8 +10,8 @@ import enum
 import zipfile
 from pathlib import Path
 
-from lla.checkpoint.archive import members_of
 from lla.checkpoint.files import head_of, split_scheme
+from lla.checkpoint.formats.archive import members_of
 from lla.errors import CheckpointError
 
 __all__ = ["Format", "recognize"]

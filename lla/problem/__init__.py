@@ -8,10 +8,10 @@ from lla.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from lla.problem.assembly import build, from_objects
-    from lla.problem.batches import Data
     from lla.problem.inputs import Inputs
     from lla.problem.parameters import ParameterSpace
     from lla.problem.problem import Batch, Dataset, Evaluation, Problem
+    from lla.problem.readers.batches import Data
     from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
 __all__ = [
@@ -35,7 +35,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "lla.problem.assembly": ("build", "from_objects"),
-        "lla.problem.batches": ("Data",),
+        "lla.problem.readers.batches": ("Data",),
         "lla.problem.inputs": ("Inputs",),
         "lla.problem.parameters": ("ParameterSpace",),
         "lla.problem.problem": ("Batch", "Dataset", "Evaluation", "Problem"),

@@ -14,13 +14,13 @@ from torch import nn
 
 from lla.checkpoint import Checkpoint
 from lla.errors import CheckpointError, DataError, LlaError, ProblemError
-from lla.problem.batches import Data, store_of
 from lla.problem.data import load_data, make_dataset
 from lla.problem.inputs import described, in_dtype, mapped
 from lla.problem.losses import BatchLoss, adapt, resolve_loss
 from lla.problem.model import make_model
 from lla.problem.parameters import ParameterSpace
 from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem, copied
+from lla.problem.readers.batches import Data, store_of
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
 __all__ = ["build", "from_objects"]

@@ -11,8 +11,8 @@ from lla.errors import ConfigurationError, DataError, ProblemError
 from lla.problem.inputs import Inputs, leaves
 from lla.problem.problem import Dataset
 from lla.problem.readers import open_store
+from lla.problem.readers.samples import Samples, Store
 from lla.problem.recipe import DataSpec
-from lla.problem.samples import Samples, Store
 from lla.seeding import permutation
 
 __all__ = ["load_data", "make_dataset"]

@@ -11,7 +11,7 @@ from torch import nn
 from lla.errors import ConfigurationError
 from lla.problem import problem
 from lla.problem.assembly import from_objects
-from lla.problem.batches import Data
+from lla.problem.readers.batches import Data
 from lla.problem.recipe import LossSpec, Training
 
 __all__ = ["Problem"]

@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 
 from lla import checkpoint
+from lla.checkpoint.formats.pickles import scan
 from lla.checkpoint.inspection import inspect
-from lla.checkpoint.pickles import scan
 from lla.errors import CheckpointError, LlaError, UnsafeCheckpointError
 from tests.checkpoint.making import (
     FORMATS,

@@ -295,7 +295,7 @@ def test_hugging_face_numbers_keep_their_precision(hugging: Path) -> None:
 def test_hugging_face_objects(hugging: Path) -> None:
     import datasets
 
-    from lla.problem.batches import store_of
+    from lla.problem.readers.batches import store_of
 
     store = store_of(datasets.load_from_disk(str(hugging / "tokens")), DataSpec())
     assert store.take(torch.tensor([1, 3])).targets.tolist() == [1, 0]

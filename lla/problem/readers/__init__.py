@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lla.errors import ConfigurationError, DataError, nearest
 from lla.problem.readers.request import Request
+from lla.problem.readers.samples import Store
 from lla.problem.recipe import DataSpec
-from lla.problem.samples import Store
 
 __all__ = ["open_store"]
 

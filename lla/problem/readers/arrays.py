@@ -11,8 +11,8 @@ import torch
 
 from lla.errors import ConfigurationError, DataError, nearest
 from lla.problem.readers.request import Request, reading
+from lla.problem.readers.samples import Keys, Samples, tensor_of
 from lla.problem.recipe import DataSpec
-from lla.problem.samples import Keys, Samples, tensor_of
 
 __all__ = ["open_store"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lla.errors import ConfigurationError, LlaError
-from lla.problem.batches import store_of
 from lla.problem.code import function_at
+from lla.problem.readers.batches import store_of
 from lla.problem.readers.request import Request
-from lla.problem.samples import Store
+from lla.problem.readers.samples import Store
 
 __all__ = ["open_store"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from lla.errors import ConfigurationError, DataError, nearest
-from lla.problem.images import Picture, stacked
+from lla.problem.readers.images import Picture, stacked
 from lla.problem.readers.request import Request
-from lla.problem.samples import Samples
+from lla.problem.readers.samples import Samples
 
 __all__ = ["open_store"]
 

@@ -9,10 +9,10 @@ import torch
 
 from lla.errors import ConfigurationError, DataError, nearest
 from lla.optional import optional
-from lla.problem.images import Picture, is_image, stacked
+from lla.problem.readers.images import Picture, is_image, stacked
 from lla.problem.readers.request import Request
+from lla.problem.readers.samples import Keys, Samples, Store, keys_of, tensor_of
 from lla.problem.recipe import DataSpec
-from lla.problem.samples import Keys, Samples, Store, keys_of, tensor_of
 
 __all__ = ["open_store", "store_of_columns"]
 

@@ -13,7 +13,7 @@ import torch
 
 from lla.errors import ConfigurationError, DataError
 from lla.problem.readers.request import Request, reading
-from lla.problem.samples import Samples, tensor_of
+from lla.problem.readers.samples import Samples, tensor_of
 
 __all__ = ["open_store"]
 

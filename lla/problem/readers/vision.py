@@ -9,7 +9,7 @@ from typing import Any
 
 from lla.errors import ConfigurationError, DataError, nearest
 from lla.optional import optional
-from lla.problem.batches import Indexed
+from lla.problem.readers.batches import Indexed
 from lla.problem.readers.request import Request
 
 __all__ = ["open_store"]

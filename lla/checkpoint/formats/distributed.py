@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.checkpoint.pickles import Inert, Scan, scan
-from lla.checkpoint.torch_files import load_bytes
+from lla.checkpoint.formats.pickles import Inert, Scan, scan
+from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError
 

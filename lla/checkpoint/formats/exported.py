@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.checkpoint.archive import members_of, read_member
-from lla.checkpoint.graph_rules import cleaned, refusal
-from lla.checkpoint.pickles import StorageRecord, TensorRecord
-from lla.checkpoint.torch_files import load_bytes
+from lla.checkpoint.formats.archive import members_of, read_member
+from lla.checkpoint.formats.graph_rules import cleaned, refusal
+from lla.checkpoint.formats.pickles import StorageRecord, TensorRecord
+from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust
 from lla.errors import CheckpointError
 

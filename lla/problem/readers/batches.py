@@ -12,9 +12,9 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import IterableDataset, default_collate
 
 from lla.errors import ConfigurationError, DataError, LlaError
-from lla.problem.images import Picture, is_image
+from lla.problem.readers.images import Picture, is_image
+from lla.problem.readers.samples import Samples, Store, joined, keys_of, tensor_of
 from lla.problem.recipe import DataSpec
-from lla.problem.samples import Samples, Store, joined, keys_of, tensor_of
 
 __all__ = ["Data", "Indexed", "store_of"]
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lla.checkpoint.archive import members_of, read_member
-from lla.checkpoint.pickles import Scan, StorageRecord, TensorRecord, scan, tensors_in
+from lla.checkpoint.formats.archive import members_of, read_member
+from lla.checkpoint.formats.pickles import Scan, StorageRecord, TensorRecord, scan, tensors_in
 from lla.checkpoint.recognize import SAVE
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, ConfigurationError, UnsafeCheckpointError
