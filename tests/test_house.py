@@ -29,7 +29,7 @@ FLOORS = (
 )
 ONLY = {
     "lla.krylov": {"lla.krylov", "lla.estimate"},
-    "lla.curvature": {"lla.curvature", "lla.problem"},
+    "lla.curvature": {"lla.curvature", "lla.errors", "lla.problem"},
     "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
 }
 

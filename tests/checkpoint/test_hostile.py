@@ -540,6 +540,15 @@ def test_indices_of_shards(tmp_path: Path, text: str) -> None:
     refused(folder, "mislead|lacks|damaged")
 
 
+def test_a_shard_outside_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    shards(folder)
+    save_file(network().state_dict(), tmp_path / "m.safetensors")
+    text = '{"weight_map": {"0.weight": "../m.safetensors"}}'
+    (folder / "model.safetensors.index.json").write_text(text)
+    refused(folder, "mislead")
+
+
 def test_a_tensor_in_two_shards(tmp_path: Path) -> None:
     folder = tmp_path / "shards"
     shards(folder)

@@ -1,0 +1,95 @@
+"""Gauss–Newton and Fisher matrices against dense float64 oracles."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from lla.curvature import EmpiricalFisher, GaussNewton, Hessian
+from lla.errors import ProblemError
+from lla.problem import Problem, from_objects
+from tests.oracles import CASES, Case, columns
+
+
+def dense(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Jᵀ∇²ℓJ of the case's own mean loss over all data, and Σ g gᵀ over its samples.
+
+    The mean divides by the number of its terms, so that one sample's part is the mean's change
+    when the other samples' outputs are held.
+    """
+    space, data = problem.space, problem.data
+
+    def network(theta: torch.Tensor) -> torch.Tensor:
+        return functional_call(problem.module, space.named(theta), (data.inputs,))
+
+    with problem.second_order():
+        outputs = network(problem.theta).detach()
+        jacobian = torch.autograd.functional.jacobian(network, problem.theta)
+    flat = jacobian.reshape(outputs.numel(), space.size)
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        return case.mean_loss(values.view_as(outputs), data.targets)
+
+    curvature = torch.autograd.functional.hessian(loss, outputs.reshape(-1))
+    slope = torch.autograd.functional.jacobian(loss, outputs.reshape(-1)).view_as(outputs)
+    rows = [
+        jacobian[i].reshape(-1, space.size).T @ slope[i].reshape(-1) for i in range(len(outputs))
+    ]
+    gradients = torch.stack(rows)
+    return flat.T @ curvature @ flat, gradients.T @ gradients
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10])
+@pytest.mark.parametrize("memory", [0, 1 << 30])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_products_equal_the_dense_matrices(case: Case, batch_size: int, memory: int) -> None:
+    problem = case.problem(batch_size)
+    curvature, moments = dense(case, problem)
+    # Means over W terms: gradients of sums are W times those of the mean.
+    weight = problem.evaluate(problem.theta).weight
+    for made, expected in ((GaussNewton, curvature), (EmpiricalFisher, weight * moments)):
+        operator = made(problem, memory=memory)
+        for _ in range(2):  # the second pass uses kept graphs
+            found = columns(operator, operator.size)
+            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+        assert bool(operator.kept_bytes) == bool(memory)
+
+
+def test_a_linear_network_has_one_curvature() -> None:
+    torch.manual_seed(0)
+    data = (torch.randn(9, 4), torch.randint(0, 3, (9,)))
+    problem = from_objects(nn.Linear(4, 3), data, batch_size=4, dtype="float64")
+    torch.testing.assert_close(
+        columns(GaussNewton(problem), 15), columns(Hessian(problem), 15), rtol=1e-10, atol=1e-13
+    )
+
+
+def test_outputs_of_one_number_per_sample() -> None:
+    """For f = θᵀx and the squared error: g gᵀ = 4 (f − y)² x xᵀ, and the GGN is 2 x xᵀ."""
+    torch.manual_seed(0)
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, dtype=torch.float64)
+
+    class Line(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.weight
+
+    problem = from_objects(Line(), (x, y), "mse", batch_size=2, dtype="float64")
+    rest = x @ problem.theta - y
+    fisher = 4 * (x * rest[:, None]).T @ (x * rest[:, None]) / 7
+    torch.testing.assert_close(columns(EmpiricalFisher(problem), 3), fisher)
+    torch.testing.assert_close(columns(GaussNewton(problem), 3), 2 * x.T @ x / 7)
+
+
+def test_losses_that_hide_their_outputs() -> None:
+    def energy(module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]):
+        return module(batch[0]).square().sum(), len(batch[0])
+
+    problem = from_objects(nn.Linear(3, 1), (torch.randn(5, 3), torch.zeros(5)), energy)
+    for made in (GaussNewton, EmpiricalFisher):
+        with pytest.raises(ProblemError, match="what of it is the network") as seen:
+            made(problem)
+        assert "fn(output, target)" in seen.value.remedy
