@@ -246,6 +246,7 @@ def test_strided_and_half_precision_tensors_are_measured(tmp_path: Path) -> None
     tensors = {
         "transposed": base.T,
         "part": base[1:4, 2:7],
+        "rows": base[2:4],
         "half": base.half(),
         "brain": base.bfloat16(),
         "eighth": base.to(torch.float8_e4m3fn),

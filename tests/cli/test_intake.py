@@ -423,3 +423,29 @@ def test_timm_by_name(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Non
     done = lla("spectrum", "timm:tiny")
     assert done.exit_code == 2
     assert 'pip install "loss-landscape-lla[timm]"' in done.stderr
+
+
+def test_formats_that_leave_tied_tensors_out() -> None:
+    """Safetensors stores tied weights once, under one of their names."""
+    from safetensors.torch import save_model
+
+    from lla import load
+    from lla.problem import ModelSpec
+    from lla.problem.model import make_model
+
+    code = (
+        "from torch import nn\n\ndef net():\n    body, head = nn.Embedding(5, 3), nn.Linear(3, 5)\n"
+        "    head.weight = body.weight\n    return nn.Sequential(body, head)\n"
+    )
+    Path("tied.py").write_text(code)
+    scope: dict[str, Callable[[], nn.Module]] = {}
+    exec(code, scope)
+    torch.manual_seed(0)
+    module = scope["net"]()
+    save_model(module, "m.safetensors")
+    saved = load("m.safetensors")
+    assert len(saved.tensors) == 2
+    made = make_model(ModelSpec(factory="tied.py:net"), saved, Path())
+    x = torch.arange(5)
+    torch.testing.assert_close(made(x), module(x))
+    assert made[0].weight is made[1].weight  # type: ignore[index]
