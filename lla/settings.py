@@ -20,6 +20,7 @@ from lla.checkpoint.files import split_scheme, stem_of
 from lla.errors import ConfigurationError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 from lla.sources import Source, find_recipe, read_project, read_recipe
+from lla.validation import first_mistake
 
 __all__ = [
     "RunSettings",
@@ -153,7 +154,7 @@ def resolve(
         for section, keys in source.values.items():
             _refuse_unknown(section, keys, source.origin)
             for key, value in keys.items():
-                if key == "args" and section == "model":
+                if key == "args" and section == "model" and isinstance(value, Mapping):
                     value = {**merged[section].get("args", {}), **value}
                 merged[section][key] = value
                 origins[f"{section}.{key}"] = source.origin
@@ -216,13 +217,11 @@ def _validated(
     try:
         return type(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        origin = origins.get(f"{section}.{key}", "settings")
-        message = first["msg"].removeprefix("Value error, ")
+        found = first_mistake(error)
+        origin = origins.get(f"{section}.{found.key}", "settings")
         raise ConfigurationError(
-            f"{origin}: [{section}] {key} = {first['input']!r} is not valid: {message}",
-            f"{key} is: {type.model_fields[key].description}",
+            f"{origin}: [{section}] {found.key} = {values.get(found.key, found.value)!r} is not valid: {found.why}",
+            f"{found.key} is: {type.model_fields[found.key].description}",
         ) from None
 
 

@@ -13,7 +13,15 @@ ROOT = Path(__file__).parent.parent
 
 # From the ground up: a room may import those above it in this list, and itself.
 FLOORS = (
-    {"lla.errors", "lla.estimate", "lla.files", "lla.lazy", "lla.progress", "lla.seeding"},
+    {
+        "lla.errors",
+        "lla.estimate",
+        "lla.files",
+        "lla.lazy",
+        "lla.progress",
+        "lla.seeding",
+        "lla.validation",
+    },
     {"lla.numbers", "lla.optional", "lla.sources"},
     {"lla.checkpoint"},
     {"lla.drafting", "lla.problem"},

@@ -35,6 +35,12 @@ def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
         ({"data": {"limit": -1}}, "[data] limit = -1 is not valid"),
         ({"run": {"memory": "8 elephants"}}, "not a size like 8GiB"),
         ({"landscape": {"x": "1:0:4"}}, "needs start < stop"),
+        ({"model": {"args": 3}}, "[model] args = 3 is not valid: it is no table"),
+        ({"data": {"limit": "many"}}, "[data] limit = 'many' is not valid: it is no whole number"),
+        ({"data": {"size": [3]}}, "[data] size = [3] is not valid: it has too few values"),
+        ({"training": {"lr": 0}}, "[training] lr = 0 is not valid: it is not greater than 0"),
+        ({"training": {"optimizer": "x"}}, "it is none of 'sgd', 'adam', 'adamw' or 'rmsprop'"),
+        ({"training": {"betas": 3}}, "[training] betas = 3 is not valid: it is no list"),
         ({"loss": 3}, "no section [loss]"),
     ],
 )

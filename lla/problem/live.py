@@ -13,6 +13,7 @@ from lla.problem import problem
 from lla.problem.assembly import from_objects
 from lla.problem.readers.batches import Data
 from lla.problem.recipe import LossSpec, Training
+from lla.validation import first_mistake
 
 __all__ = ["Problem"]
 
@@ -75,8 +76,8 @@ def _training(given: Training | Mapping[str, Any] | None) -> Training | None:
     try:
         return Training(**given)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = first_mistake(error)
         raise ConfigurationError(
-            f"training: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"training: {found.key} = {found.value!r} is not valid: {found.why}",
             f"the keys are: {', '.join(Training.model_fields)}",
         ) from None

@@ -22,6 +22,7 @@ from lla.problem.forward import outputs_of
 from lla.problem.problem import Batch, LossFunction, Terms
 from lla.problem.recipe import LossSpec
 from lla.problem.standard_losses import STANDARD
+from lla.validation import first_mistake
 
 __all__ = ["BatchLoss", "adapt", "named_losses", "resolve_loss"]
 
@@ -56,11 +57,10 @@ def resolve_loss(spec: LossSpec, folder: Path) -> LossFunction:
     try:
         return make(**spec.args)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = first_mistake(error)
         raise ConfigurationError(
-            f"the loss '{spec.name}' cannot have {first['loc'][0]} = {first['input']!r}: "
-            f"{first['msg']}",
-            f"correct [loss] args; the default is {options[str(first['loc'][0])].default}",
+            f"the loss '{spec.name}' cannot have {found.key} = {found.value!r}: {found.why}",
+            f"correct [loss] args; the default is {options[found.key].default}",
         ) from None
 
 
