@@ -219,9 +219,11 @@ def _validated(
     except ValidationError as error:
         found = first_mistake(error)
         origin = origins.get(f"{section}.{found.key}", "settings")
+        given = values.get(found.key, found.value)
+        about = type.model_fields[found.key].description if found.key else "see the recipe's keys"
         raise ConfigurationError(
-            f"{origin}: [{section}] {found.key} = {values.get(found.key, found.value)!r} is not valid: {found.why}",
-            f"{found.key} is: {type.model_fields[found.key].description}",
+            f"{origin}: [{section}] {found.key} = {given!r} is not valid: {found.why}",
+            f"{found.key} is: {about}",
         ) from None
 
 
