@@ -31,6 +31,8 @@ def _rows(report: Report) -> Iterator[tuple[str, ...]]:
             if value is not None:
                 sure = confidence(value) if isinstance(value, Estimate) else ""
                 yield f"{analysis.group}/{name}", metric(value), sure
+    if report.verdicts:
+        yield ("Verdicts",)
     for verdict in report.verdicts:
         yield verdict.id, outcome(verdict.verdict), verdict.why
     for name, stage in report.stages.items():
