@@ -18,7 +18,9 @@ from lla import __version__
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.registry import select
+from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Workspace
+from lla.curvature.plan import Needs, Plan, make_plan, planned
 from lla.errors import ConfigurationError, LlaError, NotApplicableError
 from lla.problem import Problem, build
 from lla.progress import Progress, Silent
@@ -112,6 +114,9 @@ def analyze_problem(
         progress=listener,
     )
     entries = chosen or select(settings.run.only, settings.run.skip)
+    plan = _plan(problem, workspace, settings)
+    workspace.carried_out = plan
+    problem = planned(problem, plan)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
@@ -124,8 +129,28 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={"chunk": problem.data.chunk, "memory": workspace.memory, **workspace.plan},
+        plan={**plan.facts(), **workspace.plan},
         provenance=_provenance(problem, settings, started, command),
+    )
+
+
+def _plan(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
+    """How products are made, measured; what the settings state is kept."""
+    spectrum = workspace.config("spectrum", SpectrumConfig)
+    wanted = spectrum.largest + spectrum.smallest
+    needs = Needs(
+        rows=spectrum.max_steps + spectrum.probes * (spectrum.nodes // 2),
+        least_rows=3 * wanted + spectrum.block,
+        vectors=3 * (wanted + spectrum.probes),
+    )
+    run = settings.run
+    return make_plan(
+        problem,
+        workspace.memory,
+        needs,
+        choose_chunk="data.batch_size" not in settings.origins,
+        method=run.method,
+        together=run.together,
     )
 
 

@@ -48,6 +48,10 @@ class RunSettings(BaseModel):
     seed: int = Field(0, ge=0, description="seed of every random draw")
     memory: int = Field(0, ge=0, description="memory budget, as 8GiB; 0: half of the machine's")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as torch chooses")
+    method: Literal["auto", "reverse", "forward"] = Field(
+        "auto", description="how Hessian products are differentiated; auto: as is faster here"
+    )
+    together: int = Field(0, ge=0, description="vectors of one pass; 0: chosen by measurement")
 
     @field_validator("memory", mode="before")
     @classmethod

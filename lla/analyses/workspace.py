@@ -11,6 +11,7 @@ from lla.analyses.analysis import Config
 from lla.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from lla.curvature.plan import Plan
     from lla.problem import Problem
 
 __all__ = ["Shared", "Workspace"]
@@ -40,6 +41,7 @@ class Workspace:
         progress: Told how far the run is.
         counts: Work done so far, by kind: matvecs, gradients, points, images.
         plan: How the work was carried out, for the report.
+        carried_out: How products are made; by default unmeasured, within the memory.
     """
 
     configs: Mapping[str, Config]
@@ -50,6 +52,7 @@ class Workspace:
     progress: Progress = field(default_factory=Silent)
     counts: Counter[str] = field(default_factory=Counter)
     plan: dict[str, Any] = field(default_factory=dict)
+    carried_out: Plan | None = None
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def get(self, shared: Shared[T], problem: Problem) -> T:
@@ -58,11 +61,19 @@ class Workspace:
             self._shared[shared.name] = shared.compute(problem, self)
         return cast(T, self._shared[shared.name])
 
-    def tally(self, kind: str) -> Callable[[], None]:
-        """A function that counts one more unit of a kind of work."""
+    def execution(self, problem: Problem) -> Plan:
+        """How products of the problem are made."""
+        if self.carried_out is None:
+            from lla.curvature.plan import unmeasured
 
-        def count() -> None:
-            self.counts[kind] += 1
+            self.carried_out = unmeasured(problem, self.memory)
+        return self.carried_out
+
+    def tally(self, kind: str) -> Callable[[int], None]:
+        """A function that adds to the count of a kind of work."""
+
+        def count(more: int) -> None:
+            self.counts[kind] += more
 
         return count
 

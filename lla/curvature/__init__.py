@@ -1,6 +1,14 @@
-"""Linear operators on parameter space: Hessian, Gauss–Newton and empirical Fisher matrix."""
+"""Linear operators on parameter space: Hessian, Gauss–Newton and Fisher matrices."""
 
 from lla.curvature.gauss_newton import EmpiricalFisher, GaussNewton
-from lla.curvature.operators import Hessian, batch_curvature, gradient
+from lla.curvature.operators import Hessian, SummedOperator, Way, batch_curvature, gradient
 
-__all__ = ["EmpiricalFisher", "GaussNewton", "Hessian", "batch_curvature", "gradient"]
+__all__ = [
+    "EmpiricalFisher",
+    "GaussNewton",
+    "Hessian",
+    "SummedOperator",
+    "Way",
+    "batch_curvature",
+    "gradient",
+]

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from lla.curvature.operators import SummedOperator, slope_along
+from lla.curvature.operators import SummedOperator, slopes_along
 from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 from lla.problem.forward import outputs_of
@@ -96,12 +96,12 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
         if not graph.back.requires_grad:
             return torch.zeros_like(along)  # outputs that do not depend on the parameters
         # Linear in u: the graph of Jᵀu is also that of J v.
-        forward = slope_along(graph.back, graph.direction, along, keep=True)
+        forward = slopes_along(graph.back, graph.direction, along, keep=True)
         weighed = self._weigh(graph, forward, keep=keep)
-        return slope_along(graph.outputs, self._theta, weighed, keep=keep)
+        return slopes_along(graph.outputs, self._theta, weighed, keep=keep)
 
     def _weigh(self, graph: _Chunk, forward: torch.Tensor, *, keep: bool) -> torch.Tensor:
-        """M applied to J v, of the outputs' shape."""
+        """M applied to each J v, shape (b, *outputs)."""
         raise NotImplementedError
 
 
@@ -118,7 +118,7 @@ class GaussNewton(_ThroughOutputs):
     def _weigh(self, graph: _Chunk, forward: torch.Tensor, *, keep: bool) -> torch.Tensor:
         if not graph.slope.requires_grad:
             return torch.zeros_like(forward)  # a loss linear in the outputs
-        return slope_along(graph.slope, graph.leaf, forward, keep=keep)
+        return slopes_along(graph.slope, graph.leaf, forward, keep=keep)
 
 
 class EmpiricalFisher(_ThroughOutputs):
@@ -134,5 +134,6 @@ class EmpiricalFisher(_ThroughOutputs):
 
     def _weigh(self, graph: _Chunk, forward: torch.Tensor, *, keep: bool) -> torch.Tensor:
         slope = graph.slope.detach()
-        over = tuple(range(1, slope.ndim))
+        # Over all of a sample's outputs; the axes are those of the block, the samples, the rest.
+        over = tuple(range(2, forward.ndim))
         return slope * (slope * forward).sum(dim=over, keepdim=True) if over else slope**2 * forward

@@ -8,15 +8,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, TypeVar
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, Self, TypeVar
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 
-__all__ = ["Hessian", "SummedOperator", "batch_curvature", "gradient", "slope_along"]
+__all__ = [
+    "Hessian",
+    "SummedOperator",
+    "Way",
+    "batch_curvature",
+    "coupled_layers",
+    "gradient",
+    "measured",
+    "out_of_memory",
+    "slopes_along",
+]
 
 G = TypeVar("G")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a chunk's products are made; it changes time and memory, results to rounding only.
+
+    Attributes:
+        method: "reverse" differentiates the gradient's graph backwards, which can be kept between
+            products; "forward" differentiates the gradient forwards, several vectors at once
+            under ``vmap``.
+        together: Vectors that one pass takes.
+    """
+
+    method: Literal["reverse", "forward"] = "reverse"
+    together: int = 1
+
+
+_ONE_BY_ONE = Way()
 
 
 def _differentiable(problem: Problem) -> torch.Tensor:
@@ -62,6 +96,8 @@ class SummedOperator(Generic[G]):
         device: Where vectors have to be.
         eps: Unit roundoff of a product.
         kept_bytes: Memory that kept graphs take.
+        weight: Σ weight of the samples, once a product has been made.
+        steps_down: What was given up where memory ran out, in order.
     """
 
     def __init__(
@@ -70,7 +106,8 @@ class SummedOperator(Generic[G]):
         batches: Sequence[Batch] | None = None,
         *,
         memory: int = 0,
-        on_product: Callable[[], None] = lambda: None,
+        way: Way = _ONE_BY_ONE,
+        on_products: Callable[[int], None] = lambda count: None,
     ) -> None:
         """Make the operator.
 
@@ -79,61 +116,134 @@ class SummedOperator(Generic[G]):
             batches: The samples the loss is taken over; all data if None.
             memory: Bytes that the chunks' graphs may take to be kept between products; a product
                 on a kept graph costs about half of one that builds it anew.
-            on_product: Called after each product.
+            way: How a chunk's products are made.
+            on_products: Called after each block with the number of its products.
         """
         self.size = problem.space.size
         self.device = problem.device
         self.eps = torch.finfo(problem.theta.dtype).eps
         self.kept_bytes = 0
+        self.weight = 0.0
+        self.steps_down: list[str] = []
         self._problem = problem
         self._batches = batches
         self._memory = memory
-        self._on_product = on_product
+        self._way = way
+        self._on_products = on_products
         self._theta = _differentiable(problem)
         self._kept: dict[int, tuple[G, torch.Tensor]] = {}
 
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        """The matrix times a vector, over the samples.
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The matrix times a vector or each row of a block, over the samples.
 
         Args:
-            vector: float64, shape (P,).
+            vectors: float64, shape (P,) or (b, P).
 
         Returns:
-            float64, shape (P,).
+            float64, of the vectors' shape.
         """
-        along = vector.to(self._theta.dtype)
-        product = torch.zeros_like(vector)
+        block = vectors if vectors.ndim > 1 else vectors[None]
+        product = self._stepping_down(block)
+        self._on_products(len(block))
+        return product if vectors.ndim > 1 else product[0]
+
+    def over_groups(
+        self, vectors: torch.Tensor, groups: Sequence[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The products over all groups of samples together, and the forms X A_g Xᵀ of each.
+
+        Args:
+            vectors: X, float64, shape (b, P).
+            groups: Positions of samples; together they are all samples. They are cut into chunks
+                for the computation, which changes nothing.
+
+        Returns:
+            The products, shape (b, P), and the forms, shape (groups, b, b), each of its group's
+            own mean loss.
+        """
+        data = self._problem.data
+        total, weights, forms = torch.zeros_like(vectors), [], []
+        for group in groups:
+            part = self.on(list(data.select(group).chunks(data.chunk)))
+            product = part._stepping_down(vectors)
+            forms.append(vectors @ product.T)
+            weights.append(part.weight)
+            total += product * part.weight
+        self._on_products(len(vectors))
+        return total / sum(weights), torch.stack(forms)
+
+    def on(self, batches: Sequence[Batch]) -> Self:
+        """The same operator over other samples; it keeps no graphs."""
+        made = copy(self)
+        made._batches, made._memory, made._kept, made.kept_bytes = list(batches), 0, {}, 0
+        return made
+
+    def _stepping_down(self, block: torch.Tensor) -> torch.Tensor:
+        """The products; where memory runs out, with less of it."""
+        while True:
+            try:
+                product, weight = self._summed(block)
+            except RuntimeError as error:
+                if not out_of_memory(error) or not self._step_down():
+                    raise
+            else:
+                self.weight = float(weight)
+                return product / weight
+
+    def _step_down(self) -> bool:
+        """Give up what takes memory, cheapest first; False if nothing is left to give up."""
+        if self._kept or self._memory:
+            self.release()
+            self._memory = 0
+            self.steps_down.append("graphs made anew")
+        elif self._way.together > 1:
+            self._way = replace(self._way, together=self._way.together // 2)
+            self.steps_down.append(f"{self._way.together} vectors at once")
+        else:
+            whole = list(_chunks(self._problem, self._batches))
+            chunk = max(batch.samples for batch in whole)
+            if chunk == 1 or coupled_layers(self._problem.module):
+                return False
+            half = -(-chunk // 2)
+            self._batches = [part for batch in whole for part in batch.chunks(half)]
+            self.steps_down.append(f"chunks of {half}")
+        return True
+
+    def release(self) -> None:
+        """Let go of all kept graphs."""
+        self._kept, self.kept_bytes = {}, 0
+
+    def _summed(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums of the chunks' products, (b, P), and of their weights."""
+        along = block.to(self._theta.dtype)
+        product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
+        _refuse_coupled(self._problem, self._batches)
         with self._problem.second_order():
             for index, batch in enumerate(_chunks(self._problem, self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
-                product += self._apply(graph, along, keep=index in self._kept)
-        self._on_product()
-        return product / weight
+                keep = index in self._kept
+                for start in range(0, len(block), self._way.together):
+                    place = slice(start, start + self._way.together)
+                    last = start + self._way.together >= len(block)
+                    product[place] += self._apply(graph, along[place], keep=keep or not last)
+                del graph
+        return product, weight
 
     def _build(self, batch: Batch) -> tuple[G, torch.Tensor]:
         """What the products of a chunk are differentiated from, and the chunk's weight."""
         raise NotImplementedError
 
     def _apply(self, graph: G, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
-        """A chunk's product, shape (P,); the graph is used up unless it is kept."""
+        """A chunk's products of a block, (b, P); the graph is used up unless it is kept."""
         raise NotImplementedError
 
     def _graph(self, index: int, batch: Batch) -> tuple[G, torch.Tensor]:
         """A chunk's graph, kept for later products if it fits the memory."""
         if self.kept_bytes >= self._memory:
             return self._build(batch)
-        sizes: dict[int, int] = {}
-
-        def measure(saved: torch.Tensor) -> torch.Tensor:
-            storage = saved.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-            return saved
-
-        with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
-            made = self._build(batch)
-        taken = sum(sizes.values())
+        made, taken = measured(lambda: self._build(batch))
         if self.kept_bytes + taken <= self._memory:
             self.kept_bytes += taken
             self._kept[index] = made
@@ -143,31 +253,109 @@ class SummedOperator(Generic[G]):
         return made
 
 
-class Hessian(SummedOperator[torch.Tensor]):
+def coupled_layers(module: nn.Module) -> tuple[str, ...]:
+    """Names of the batch norm layers that take the statistics of the batch they are given."""
+    return tuple(
+        name
+        for name, part in module.named_modules()
+        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None)
+    )
+
+
+def _refuse_coupled(problem: Problem, batches: Sequence[Batch] | None) -> None:
+    layers = coupled_layers(problem.module)
+    if layers and len(list(_chunks(problem, batches))) > 1:
+        raise ProblemError(
+            f"{', '.join(layers[:4])} normalize by the statistics of the batch they are given: the "
+            "loss of data cut into chunks is another function, with another Hessian",
+            "analyse in evaluation mode; or give the samples as one chunk: [data] batch_size at "
+            "least their number, or a smaller limit",
+        )
+
+
+def measured(build: Callable[[], T]) -> tuple[T, int]:
+    """What is built, and the bytes that its graph holds."""
+    sizes: dict[int, int] = {}
+
+    def measure(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        sizes[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
+        made = build()
+    return made, sum(sizes.values())
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in ("not enough memory", "can't allocate memory"))
+
+
+class Hessian(SummedOperator["_Slope"]):
     """The Hessian of a problem's loss: ∇(∇L · v), Pearlmutter 1994."""
 
-    def _build(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def _build(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
+        if self._way.method == "forward":
+            return self._forward(batch)
         return _slope(self._problem, self._theta, batch, create_graph=True)
 
-    def _apply(self, graph: torch.Tensor, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
+    def _forward(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
+        """∇L(θ) as a function, to be differentiated forward along vectors."""
+        problem = self._problem
+
+        def total(theta: torch.Tensor) -> torch.Tensor:
+            return problem.terms(theta, batch).total
+
+        with torch.no_grad():
+            weight = problem.terms(problem.theta, batch).weight
+        return torch.func.grad(total), weight
+
+    def _apply(self, graph: _Slope, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
+        if not isinstance(graph, torch.Tensor):
+            theta, slope = self._problem.theta, graph
+
+            def product(vector: torch.Tensor) -> torch.Tensor:
+                made: torch.Tensor = torch.func.jvp(slope, (theta,), (vector,))[1]
+                return made
+
+            return torch.func.vmap(product)(along) if len(along) > 1 else product(along[0])[None]
         if not graph.requires_grad:
             return torch.zeros_like(along)  # a loss linear in θ has no curvature on this chunk
-        return slope_along(graph, self._theta, along, keep=keep)
+        return slopes_along(graph, self._theta, along, keep=keep)
 
 
-def slope_along(
+_Slope = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+
+
+def slopes_along(
     values: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor, *, keep: bool
 ) -> torch.Tensor:
-    """∇(values · along) by ``leaf``; zero where ``values`` does not depend on it."""
-    (found,) = torch.autograd.grad(
-        values,
-        leaf,
-        grad_outputs=along,
-        retain_graph=keep,
-        allow_unused=True,
-        materialize_grads=True,
-    )
-    return found
+    """∇(values · a) by ``leaf`` for each a of a block; zero where there is no dependence.
+
+    Args:
+        values: Any shape (…).
+        leaf: What to differentiate by.
+        along: Shape (b, …).
+        keep: Whether the graph is needed again.
+
+    Returns:
+        Shape (b, *leaf.shape).
+    """
+    found = []
+    for index, vector in enumerate(along):
+        (one,) = torch.autograd.grad(
+            values,
+            leaf,
+            grad_outputs=vector,
+            retain_graph=keep or index + 1 < len(along),
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        found.append(one)
+    return torch.stack(found)
 
 
 def batch_curvature(problem: Problem, batch: Batch) -> float:

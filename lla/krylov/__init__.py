@@ -1,19 +1,33 @@
 """Linear algebra on any symmetric operator: Lanczos, quadrature, trace. Knows no models."""
 
-from lla.krylov.eigen import Eigenpairs, extreme_eigenpairs
-from lla.krylov.lanczos import Krylov, LinearOperator, lanczos
-from lla.krylov.probes import Probes, TraceSample, draw_probes
-from lla.krylov.quadrature import Quadrature, smoothed_density
+from lla.krylov.basis import Basis, orthonormalized
+from lla.krylov.eigen import Eigenpairs, Search, extreme_eigenpairs
+from lla.krylov.lanczos import Krylov, Restart, block_lanczos
+from lla.krylov.operator import Difference, LinearOperator, Restricted
+from lla.krylov.probes import Known, ProbePlan, Probes, TraceSample, draw_probes
+from lla.krylov.quadrature import Quadrature, gauss_rule, smoothed_density
+from lla.krylov.trace import hutchpp, xtrace
 
 __all__ = [
+    "Basis",
+    "Difference",
     "Eigenpairs",
+    "Known",
     "Krylov",
     "LinearOperator",
+    "ProbePlan",
     "Probes",
     "Quadrature",
+    "Restart",
+    "Restricted",
+    "Search",
     "TraceSample",
+    "block_lanczos",
     "draw_probes",
     "extreme_eigenpairs",
-    "lanczos",
+    "gauss_rule",
+    "hutchpp",
+    "orthonormalized",
     "smoothed_density",
+    "xtrace",
 ]

@@ -1,33 +1,36 @@
 """Eigenpairs at both ends of the spectrum, with residuals.
 
 A residual ‖A y − θ y‖ bounds the distance from θ to *some* eigenvalue, not to the extreme one; a
-random start makes a missed extreme eigenvalue unlikely, and further independent starts (the
-density's probes) test it.
+random start makes a missed extreme eigenvalue unlikely, a block of them more so, and further
+independent starts (the density's probes) test it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.linalg import eigh_tridiagonal
 
-from lla.krylov.lanczos import Krylov, LinearOperator, lanczos
+from lla.krylov.basis import orthonormalized
+from lla.krylov.lanczos import Krylov, Restart, block_lanczos
+from lla.krylov.operator import LinearOperator
 
-__all__ = ["Eigenpairs", "extreme_eigenpairs"]
+__all__ = ["Eigenpairs", "Search", "extreme_eigenpairs"]
 
 _CHECK_EVERY = 4
-_CONFIRM = 12
+_CONFIRM = 8
+_CONFIRM_SHARE = 8
+_KEPT_MORE = 6  # Ritz vectors that a restart keeps beyond those wanted, at each end
 
 
 @dataclass(frozen=True)
 class Eigenpairs:
     """The largest and the smallest eigenvalues of an operator.
 
-    A single-vector iteration sees one copy of a multiple eigenvalue (a few more by rounding): the
-    values are those of distinct eigenvalues, and copies may be missing.
+    An iteration from a block of b vectors sees b copies of a multiple eigenvalue (a few more by
+    rounding): further copies may be missing.
 
     Attributes:
         values: Descending, shape (k,).
@@ -54,100 +57,144 @@ class Eigenpairs:
         return float(np.abs(self.values).max())
 
 
+@dataclass(frozen=True)
+class Search:
+    """What is looked for, and what it may cost.
+
+    Attributes:
+        largest: How many algebraically largest eigenvalues.
+        smallest: How many algebraically smallest.
+        tolerance: Residual bound, relative to ‖A‖₂.
+        products: Largest number of products.
+        rows: Largest number of basis vectors held; the iteration restarts beyond it.
+        block: Vectors multiplied at once.
+        on_host: Whether the basis is kept in host memory.
+    """
+
+    largest: int
+    smallest: int
+    tolerance: float
+    products: int
+    rows: int = 1 << 30
+    block: int = 1
+    on_host: bool = False
+
+    def within(self, size: int) -> Search:
+        """The same for an operator that may be too small for it."""
+        largest = min(self.largest, size)
+        smallest = min(self.smallest, size - largest)
+        block = max(1, min(self.block, size))
+        rows = max(self.rows, largest + smallest + 2 * block)
+        return replace(self, largest=largest, smallest=smallest, block=block, rows=rows)
+
+    @property
+    def restart(self) -> Restart:
+        """Keep what is wanted and some more, as far as half of the rows allow."""
+        spare = max(0, (self.rows - self.block) // 2 - self.largest - self.smallest)
+        more = min(_KEPT_MORE, spare // 2) if spare < 2 * _KEPT_MORE else spare // 2
+        return Restart(self.rows, self.largest + more, self.smallest + more)
+
+
 def extreme_eigenpairs(
     operator: LinearOperator,
     draw: Callable[[int], torch.Tensor],
+    search: Search,
     *,
-    largest: int,
-    smallest: int,
-    tolerance: float,
-    max_steps: int,
-    precise: LinearOperator | None = None,
-    on_step: Callable[[int], None] | None = None,
+    certify: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    on_products: Callable[[int], None] = lambda done: None,
 ) -> Eigenpairs:
     """Eigenpairs at both ends by one Lanczos run, stopped when all residuals are small.
 
     Args:
         operator: The symmetric operator A.
-        draw: Random vector by index: 0 starts the run, others go on at invariant subspaces.
-        largest: How many algebraically largest eigenvalues.
-        smallest: How many algebraically smallest.
-        tolerance: Residual bound, relative to ‖A‖₂.
-        max_steps: Largest number of products.
-        precise: The same operator in higher precision, to certify the pairs with; A itself if
-            None.
-        on_step: Told the number of products so far.
+        draw: Random vector by index: the first ones start the run, others go on at invariant
+            subspaces.
+        search: What is looked for.
+        certify: The products of a block by the same operator in higher precision, to measure
+            values and residuals with; A itself if None.
+        on_products: Told the number of products so far.
 
     Returns:
         The pairs; those that did not reach the tolerance are returned with their residual.
     """
-    largest = min(largest, operator.size)
-    smallest = min(smallest, operator.size - largest)
-    invariant = 0
-    confirm_at, agreed = 0, np.empty(0)
+    search = search.within(operator.size)
+    rule = _StopRule(search, on_products)
+    drawn = torch.stack([draw(index).to(operator.device) for index in range(search.block)])
+    start, _ = orthonormalized(drawn, 0.0)
+    krylov = block_lanczos(
+        operator,
+        start,
+        search.products,
+        done=rule,
+        fresh=lambda index: draw(search.block + index).to(operator.device),
+        restart=search.restart,
+        on_host=search.on_host,
+    )
+    return _certified(certify or operator, krylov, search)
 
-    def done(alpha: np.ndarray, beta: np.ndarray, beta_next: float) -> bool:
-        nonlocal invariant, confirm_at, agreed
-        steps = len(alpha)
-        if on_step:
-            on_step(steps)
-        if beta_next == 0.0:
+
+class _StopRule:
+    """Stop when the wanted Ritz pairs have small residuals and have stayed where they are."""
+
+    def __init__(self, search: Search, on_products: Callable[[int], None]) -> None:
+        self._search, self._tell = search, on_products
+        self._invariant = self._checked = self._confirm_at = 0
+        self._agreed = np.empty(0)
+
+    def __call__(self, krylov: Krylov) -> bool:
+        self._tell(krylov.products)
+        wanted = self._search.largest + self._search.smallest
+        if not len(krylov.beyond):
             # An invariant subspace holds one copy of each eigenvalue it knows: go on from a fresh
             # vector until as many copies were possible as eigenvalues are wanted.
-            invariant += 1
-            return invariant > largest + smallest
-        if steps <= largest + smallest or steps % _CHECK_EVERY:
+            self._invariant += 1
+            return self._invariant > wanted
+        early = krylov.products < self._checked + _CHECK_EVERY
+        if krylov.basis.rows <= wanted or early:
             return False
-        values, vectors = eigh_tridiagonal(alpha, beta)
-        bounds = beta_next * np.abs(vectors[-1])
-        ends = [*range(smallest), *range(steps - largest, steps)]
-        allowed = 0.5 * tolerance * float(np.abs(values).max())
+        self._checked = krylov.products
+        values, _, bounds = krylov.ritz()
+        size = len(values)
+        ends = [*range(self._search.smallest), *range(size - self._search.largest, size)]
+        allowed = 0.5 * self._search.tolerance * float(np.abs(values).max())
         if bounds[ends].max() > allowed:
-            confirm_at = 0
+            self._confirm_at = 0
             return False
         # Small residuals can belong to inner eigenvalues while an outer one has not appeared yet:
         # go on for a while, and start over if another value takes a place at either end.
-        if not confirm_at or np.abs(values[ends] - agreed).max() > allowed:
-            agreed, confirm_at = values[ends], steps + max(_CONFIRM, steps // 4)
+        moved = not self._confirm_at or np.abs(values[ends] - self._agreed).max() > allowed
+        if moved:
+            spent = max(_CONFIRM, krylov.products // _CONFIRM_SHARE)
+            self._agreed, self._confirm_at = values[ends], krylov.products + spent
             return False
-        return steps >= confirm_at
-
-    start = draw(0).to(operator.device)
-    krylov = lanczos(
-        operator,
-        start,
-        max_steps,
-        done=done,
-        fresh=lambda step: draw(step + 1).to(operator.device),
-    )
-    return _certified(precise or operator, krylov, largest, smallest, tolerance)
+        return krylov.products >= self._confirm_at
 
 
 def _certified(
-    operator: LinearOperator, krylov: Krylov, largest: int, smallest: int, tolerance: float
+    certify: Callable[[torch.Tensor], torch.Tensor], krylov: Krylov, search: Search
 ) -> Eigenpairs:
-    """Ritz pairs of both ends, each with its Rayleigh quotient and residual by one product."""
-    values, columns = krylov.ritz()
+    """Ritz pairs of both ends, made anew from one block of products and with its residuals."""
+    values, columns, _ = krylov.ritz()
     size = len(values)
-    largest = min(largest, size)
-    smallest = min(smallest, size - largest)
+    largest = min(search.largest, size)
+    smallest = min(search.smallest, size - largest)
     chosen = [*range(size - 1, size - 1 - largest, -1), *range(smallest - 1, -1, -1)]
-    coordinates = torch.from_numpy(columns[:, chosen].T.copy()).to(krylov.basis.device)
-    vectors = coordinates @ krylov.basis
-    vectors = vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    quotients, residuals = [], []
-    for vector in vectors:
-        product = operator(vector)
-        quotients.append(float(vector @ product))
-        rest = product - quotients[-1] * vector
-        residuals.append(float(torch.linalg.vector_norm(rest)))
-    # Nearly equal Ritz values may change places.
-    order = np.argsort(quotients)[::-1]
+    device = krylov.beyond.device
+    turn = torch.from_numpy(columns[:, chosen].T.copy()).to(device)
+    vectors, _ = orthonormalized(krylov.basis.combine(turn), 0.0)
+    products = certify(vectors)
+    # Rayleigh–Ritz on the precise products: what rounding mixed among near values is undone.
+    inner = products @ vectors.T
+    quotients, rotation = torch.linalg.eigh((inner + inner.T) / 2)
+    rotation = rotation.flip(1).T
+    found = quotients.flip(0)
+    vectors, products = rotation @ vectors, rotation @ products
+    rest = products - found[:, None] * vectors
     return Eigenpairs(
-        values=np.array(quotients)[order],
-        vectors=_signed(vectors[order.copy()]),
-        residuals=np.array(residuals)[order],
-        tolerance=tolerance * float(np.abs(values).max()),
+        values=found.cpu().numpy(),
+        vectors=_signed(vectors),
+        residuals=torch.linalg.vector_norm(rest, dim=1).cpu().numpy(),
+        tolerance=search.tolerance * float(np.abs(values).max()),
         krylov=krylov,
     )
 

@@ -1,115 +1,166 @@
-"""The Lanczos iteration with full reorthogonalization.
+"""The block Lanczos iteration with full reorthogonalization and thick restarts.
 
-Without it the basis loses its orthogonality as soon as a Ritz value converges, and copies of that
-value ("ghosts") appear (Paige 1971; Golub & Van Loan, ch. 10.3). Classical Gram–Schmidt done twice
-is enough (Giraud et al. 2005), and costs two pairs of matrix–vector products a step.
+Without reorthogonalization the basis loses its orthogonality as soon as a Ritz value converges,
+and copies of that value ("ghosts") appear (Paige 1971; Golub & Van Loan, ch. 10.3). All
+coefficients of the projection are measured, so that one projected matrix serves single vectors,
+blocks, restarts (Wu & Simon 2000) and fresh starts alike. It is float64, whatever the operator
+computes in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.linalg import eigh_tridiagonal
 
-__all__ = ["Krylov", "LinearOperator", "lanczos"]
+from lla.krylov.basis import Basis, orthonormalized
+from lla.krylov.operator import LinearOperator
 
+__all__ = ["Krylov", "Restart", "block_lanczos"]
 
-class LinearOperator(Protocol):
-    """A symmetric linear map on float64 vectors of length ``size``."""
-
-    size: int
-    device: torch.device
-    eps: float
-
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        """The product, shape (size,)."""
+_BREAKDOWN = 10.0
 
 
 @dataclass(frozen=True)
 class Krylov:
-    """An orthonormal basis Q of a Krylov space and the projection T = Q A Qᵀ on it.
+    """A basis Q of a Krylov space, and what an operator A is on it: A Qᵀ = Qᵀ T + Nᵀ F.
 
     Attributes:
-        basis: Rows q_1 … q_m, float64, shape (m, P).
-        alpha: Diagonal of T, shape (m,).
-        beta: Off-diagonal of T, shape (m − 1,).
-        beta_next: Norm of what the last step added beyond the basis; 0 if the space is invariant.
-        first_product: A q_1, float64, shape (P,).
+        basis: Q, orthonormal rows, m of them.
+        projected: T = Q A Qᵀ, shape (m, m), symmetric.
+        beyond: N, what the last products add beyond the basis: orthonormal rows, shape (c, P); no
+            rows if the space is invariant.
+        coupling: F, shape (c, m): it is zero but in the columns from ``last`` on.
+        last: Where the rows of the last block begin.
+        products: Products made.
     """
 
-    basis: torch.Tensor
-    alpha: np.ndarray
-    beta: np.ndarray
-    beta_next: float
-    first_product: torch.Tensor
+    basis: Basis
+    projected: np.ndarray
+    beyond: torch.Tensor
+    coupling: np.ndarray
+    last: int
+    products: int
 
-    def ritz(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ritz values, ascending, shape (m,), and the eigenvectors of T in columns, (m, m)."""
-        return _eigh(self.alpha, self.beta)
-
-
-def _eigh(alpha: np.ndarray, beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if len(alpha) == 1:
-        return alpha.copy(), np.ones((1, 1))
-    values, vectors = eigh_tridiagonal(alpha, beta)
-    return values, vectors
+    def ritz(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ritz values, ascending, (m,); their coordinates in columns, (m, m); residuals, (m,)."""
+        values, columns = np.linalg.eigh(self.projected)
+        return values, columns, np.linalg.norm(self.coupling @ columns, axis=0)
 
 
-def lanczos(
+@dataclass(frozen=True)
+class Restart:
+    """When a basis has grown too large, and what of it is kept.
+
+    Attributes:
+        rows: Largest number of basis vectors.
+        largest: Ritz vectors kept at the upper end.
+        smallest: Ritz vectors kept at the lower end.
+    """
+
+    rows: int
+    largest: int
+    smallest: int
+
+
+def block_lanczos(
     operator: LinearOperator,
     start: torch.Tensor,
-    steps: int,
+    products: int,
     *,
-    done: Callable[[np.ndarray, np.ndarray, float], bool] | None = None,
+    image: torch.Tensor | None = None,
+    done: Callable[[Krylov], bool] | None = None,
     fresh: Callable[[int], torch.Tensor] | None = None,
+    locked: Basis | None = None,
+    restart: Restart | None = None,
+    on_host: bool = False,
 ) -> Krylov:
-    """Run the Lanczos iteration.
+    """Run the block Lanczos iteration.
 
     Args:
-        operator: The symmetric operator A.
-        start: Start vector, not zero, float64, shape (P,).
-        steps: Largest number of products; no more than P are made.
-        done: Asked after each step with (alpha, beta, beta_next) whether to stop.
-        fresh: At an invariant subspace, a new vector (by index) to go on with: T then has a zero
-            off-diagonal, and further copies of a multiple eigenvalue are found. Without it the
-            iteration stops there, exact.
+        operator: The symmetric operator A; with ``locked`` rows V, its compression to the
+            complement of V.
+        start: Orthonormal rows to start from, orthogonal to ``locked``: shape (b, P). b = 1 is
+            the classical iteration.
+        products: Largest number of products; a block that would exceed it is not begun.
+        image: The products of ``start``, if they are known already.
+        done: Asked after each block whether to stop.
+        fresh: At an invariant subspace, a new vector (by index), shape (P,), to go on with: it
+            finds further copies of a multiple eigenvalue. Without it the iteration stops there,
+            exact.
+        locked: Rows that the iteration stays orthogonal to.
+        restart: Bounds the basis; without it, the basis has a row for each product.
+        on_host: Keep the basis in host memory.
 
     Returns:
         The basis and the projected matrix.
     """
-    steps = min(steps, operator.size)
-    basis = torch.empty(steps, operator.size, dtype=torch.float64, device=operator.device)
-    basis[0] = start / torch.linalg.vector_norm(start)
-    alpha: list[float] = []
-    beta: list[float] = []
-    first = torch.empty(0)
-    scale = beta_next = 0.0
-    for step in range(steps):
-        product = operator(basis[step])
-        if step == 0:
-            first = product.clone()
-        alpha.append(float(basis[step] @ product))
-        known = basis[: step + 1]
-        for _ in range(2):
-            product = product - known.T @ (known @ product)
-        beta_next = float(torch.linalg.vector_norm(product))
-        scale = max(scale, abs(alpha[-1]), beta_next)
-        broke = beta_next <= 10 * operator.eps * scale
-        if broke:
-            beta_next = 0.0
-        if step + 1 == steps or (done and done(np.array(alpha), np.array(beta), beta_next)):
-            break
-        if broke:
-            if fresh is None:
-                break
-            product = fresh(step)
-            for _ in range(2):
-                product = product - known.T @ (known @ product)
-        beta.append(beta_next)
-        basis[step + 1] = product / torch.linalg.vector_norm(product)
-    size = len(alpha)
-    return Krylov(basis[:size], np.array(alpha), np.array(beta), beta_next, first)
+    basis = Basis(operator.size, operator.device, on_host=on_host)
+    limit = operator.size - (locked.rows if locked else 0)
+    others = (basis, locked) if locked else (basis,)
+    projected = np.zeros((0, 0))
+    block, made, scale, restarts = start, 0, 0.0, 0
+    while True:
+        first = basis.rows
+        basis.append(block)
+        product = operator(block) if image is None or made else image.clone()
+        made += len(block)
+        if locked:
+            locked.remove(product)
+        measured = basis.remove(product).cpu().numpy()
+        projected = _extended(projected, measured, first)
+        scale = max(scale, float(np.abs(measured).max()))
+        floor = _BREAKDOWN * operator.eps * max(scale, _largest_row(product))
+        beyond, factors = orthonormalized(product, floor, *others)
+        coupling = np.zeros((len(beyond), basis.rows))
+        coupling[:, first:] = factors
+        found = Krylov(basis, projected, beyond, coupling, first, made)
+        if (done and done(found)) or basis.rows >= limit:
+            return found
+        block = beyond
+        if not len(block) and fresh is not None:
+            block = _started(fresh(restarts), others)
+            restarts += 1
+        # A part of a block would leave the rest of it out of the coupling, and residuals short.
+        if not len(block) or made + len(block) > products:
+            return found
+        if restart and basis.rows + len(block) > restart.rows:
+            projected = _compressed(found, restart)
+
+
+def _largest_row(block: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(block, dim=1).max())
+
+
+def _extended(projected: np.ndarray, measured: np.ndarray, first: int) -> np.ndarray:
+    """T with the columns measured for the rows from ``first`` on; symmetric."""
+    size = len(measured)
+    wider = np.zeros((size, size))
+    wider[:first, :first] = projected
+    wider[:, first:] = measured
+    wider[first:, :first] = measured[:first].T
+    corner = wider[first:, first:]
+    wider[first:, first:] = (corner + corner.T) / 2
+    return wider
+
+
+def _started(vector: torch.Tensor, others: tuple[Basis, ...]) -> torch.Tensor:
+    """A vector made orthogonal to all bases and normalized, as a block of one row."""
+    row = vector.clone()[None]
+    for other in (*others, *others):
+        other.remove(row)
+    row /= torch.linalg.vector_norm(row)
+    return row
+
+
+def _compressed(krylov: Krylov, restart: Restart) -> np.ndarray:
+    """Keep the outer Ritz vectors; the projection on them is diagonal."""
+    values, columns, _ = krylov.ritz()
+    upper = min(restart.largest, len(values))
+    lower = min(restart.smallest, len(values) - upper)
+    kept = [*range(lower), *range(len(values) - upper, len(values))]
+    turn = torch.from_numpy(columns[:, kept].T.copy()).to(krylov.beyond.device)
+    krylov.basis.compress(turn)
+    return np.diag(values[kept])

@@ -1,24 +1,31 @@
 """One set of random probes for the trace, the Frobenius norm, the diagonal and the density.
 
 For a Rademacher z, zᵀAz has the mean tr A, ‖Az‖² the mean ‖A‖_F² and z ∘ Az the mean diag A
-(Hutchinson 1990; Bekas et al. 2007). What an independent Krylov basis Q already knows exactly is
-taken out: with A₀ = Qᵀ T Q, zᵀ(A − A₀)z + tr A₀ has the same mean for *any* Q drawn independently
-of z, and far less variance where Q holds the outliers.
+(Hutchinson 1990; Bekas et al. 2007). What a Krylov space Q, drawn independently of z, knows is
+taken out: A is QᵀTQ, plus its coupling NᵀFQ and the transpose, plus its compression A⊥ to the
+complement of Q. The first two are known exactly; probes see A⊥ alone, which has far less variance
+where Q holds the outliers. Whether Q's pairs have converged does not matter.
+
+For the density, the coupling is dropped: of rank 2c (c rows of N), it moves no more than c
+eigenvalues across any point in either direction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from lla.krylov.lanczos import Krylov, LinearOperator, lanczos
-from lla.krylov.quadrature import Quadrature
+from lla.krylov.basis import orthonormalized
+from lla.krylov.lanczos import Krylov, block_lanczos
+from lla.krylov.operator import LinearOperator
+from lla.krylov.quadrature import Quadrature, gauss_rule
 
-__all__ = ["Probes", "TraceSample", "draw_probes"]
+__all__ = ["Known", "ProbePlan", "Probes", "TraceSample", "draw_probes"]
+
+_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -37,51 +44,54 @@ class TraceSample:
 
 
 @dataclass(frozen=True)
-class Deflation:
-    """The part A₀ = Qᵀ T Q of an operator that a Krylov run knows exactly."""
+class Known:
+    """What a Krylov space says exactly of trace, norm and diagonal.
+
+    Attributes:
+        krylov: The space.
+        trace: Tr of the known part.
+        square: Its squared Frobenius norm.
+        diagonal: Its diagonal, shape (P,).
+    """
 
     krylov: Krylov
-    blocks: tuple[slice, ...] = field(default=())
+    trace: float
+    square: float
+    diagonal: torch.Tensor
 
-    @cached_property
-    def projected(self) -> torch.Tensor:
-        """T, shape (m, m)."""
-        alpha, beta = self.krylov.alpha, self.krylov.beta
-        matrix = np.diag(alpha) + np.diag(beta, 1) + np.diag(beta, -1)
-        return torch.from_numpy(matrix).to(self.krylov.basis.device)
+    @classmethod
+    def of(cls, krylov: Krylov) -> Known:
+        """The known part of a Krylov space."""
+        values, columns, _ = krylov.ritz()
+        basis, device = krylov.basis, krylov.beyond.device
+        turn = torch.from_numpy(columns.T.copy()).to(device)
+        diagonal = torch.zeros(basis.size, dtype=torch.float64, device=device)
+        for start in range(0, len(values), _ROWS):
+            vectors = basis.combine(turn[start : start + _ROWS])
+            weights = torch.from_numpy(values[start : start + _ROWS]).to(device)
+            diagonal += weights @ vectors.square()
+        if len(krylov.beyond):
+            images = basis.combine(torch.from_numpy(krylov.coupling).to(device))
+            diagonal += 2 * (krylov.beyond * images).sum(dim=0)
+        square = float((krylov.projected**2).sum() + 2 * (krylov.coupling**2).sum())
+        return cls(krylov, float(np.trace(krylov.projected)), square, diagonal)
 
-    @cached_property
-    def trace(self) -> float:
-        """Tr A₀."""
-        return float(self.projected.trace())
 
-    @cached_property
-    def square(self) -> float:
-        """‖A₀‖_F²."""
-        return float(self.projected.square().sum())
+@dataclass(frozen=True)
+class ProbePlan:
+    """How many probes, and how they are worked on.
 
-    @cached_property
-    def parts(self) -> np.ndarray:
-        """Block traces of A₀, shape (blocks,)."""
-        basis, beta = self.krylov.basis, self.krylov.beta
-        diagonal = torch.zeros_like(basis[0])
-        for row, alpha in enumerate(self.krylov.alpha):
-            diagonal += float(alpha) * basis[row].square()
-        for row, coupling in enumerate(beta):
-            diagonal += 2 * float(coupling) * basis[row] * basis[row + 1]
-        return np.array([float(diagonal[block].sum()) for block in self.blocks])
+    Attributes:
+        pilot: Probes with a quadrature; the number of all probes is decided from them.
+        steps: Block Lanczos steps of each.
+        together: Probes that share one block.
+        nodes: Nodes of each probe's own Gauss rule.
+    """
 
-    def sample(self, probe: torch.Tensor, product: torch.Tensor) -> TraceSample:
-        """What a probe z and its product Az say of A, with A₀ taken out: shapes (P,)."""
-        coordinates = self.krylov.basis @ probe
-        image = self.projected @ coordinates
-        known = self.krylov.basis.T @ image
-        rest = probe * (product - known)
-        return TraceSample(
-            trace=float(rest.sum()) + self.trace,
-            square=float(product @ product - image @ image) + self.square,
-            parts=np.array([float(rest[block].sum()) for block in self.blocks]) + self.parts,
-        )
+    pilot: int
+    steps: int
+    together: int
+    nodes: int = 20
 
 
 @dataclass(frozen=True)
@@ -90,58 +100,243 @@ class Probes:
 
     Attributes:
         samples: One for each probe.
-        quadrature: Nodes and weights of the first ``len(quadrature.nodes)`` probes.
+        quadrature: Density of each pilot probe: the known Ritz values, each with weight 1/P, and
+            the nodes of the block quadrature of the rest.
+        below: The same with the block Gauss rule of one step less, and
+        above: with the block anti-Gauss rule: their errors have opposite signs.
+        rules: The plain Gauss rule of each pilot probe, with the asked number of nodes.
+        rest: The plain Gauss rule of each pilot probe in the complement, of as many nodes as are
+            exact; its weights sum to the complement's share of the spectrum.
+        outer: The known Ritz values, shape (m,).
+        coupled: Rank of the known space's coupling to the complement.
+        size: P.
         pilot: The number of probes was decided from the first ``pilot``.
+        reach: Smallest and largest Ritz value of the complement; NaN if it is empty.
+        diagonal: Mean of the probes' diagonals, and its standard error: shapes (P,).
+        groups: zᵀA_g z of each pilot probe over each group of samples, shape (groups, probes);
+            empty where groups were not asked for.
     """
 
     samples: tuple[TraceSample, ...]
     quadrature: Quadrature
+    below: Quadrature
+    above: Quadrature
+    rules: Quadrature
+    rest: Quadrature
+    outer: np.ndarray
+    coupled: int
+    size: int
     pilot: int
+    reach: tuple[float, float]
+    diagonal: tuple[torch.Tensor, torch.Tensor]
+    groups: np.ndarray
+
+
+class _Collection:
+    """Samples as they come in, with the mean and the spread of the diagonal (Welford 1962)."""
+
+    def __init__(self, known: Known, blocks: tuple[slice, ...]) -> None:
+        self.samples: list[TraceSample] = []
+        self._known, self._blocks = known, blocks
+        self._parts = np.array([float(known.diagonal[block].sum()) for block in blocks])
+        self._mean = torch.zeros_like(known.diagonal)
+        self._squares = torch.zeros_like(known.diagonal)
+
+    def add(self, probes: torch.Tensor, inside: torch.Tensor, images: torch.Tensor) -> None:
+        """Probes z, their parts z⊥ in the complement, and A⊥z: each of shape (b, P)."""
+        for probe, part, image in zip(probes, inside, images, strict=True):
+            local = probe * image
+            rests = [float(local[block].sum()) for block in self._blocks]
+            self.samples.append(
+                TraceSample(
+                    trace=float(part @ image) + self._known.trace,
+                    square=float(image @ image) + self._known.square,
+                    parts=np.array(rests) + self._parts,
+                )
+            )
+            change = local - self._mean
+            self._mean += change / len(self.samples)
+            self._squares += change * (local - self._mean)
+
+    def diagonal(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard error, shapes (P,)."""
+        count = len(self.samples)
+        return self._known.diagonal + self._mean, (self._squares / (count * (count - 1))).sqrt()
 
 
 def draw_probes(
     operator: LinearOperator,
     draw: Callable[[int], torch.Tensor],
-    known: Krylov,
+    krylov: Krylov,
+    plan: ProbePlan,
     *,
     blocks: tuple[slice, ...],
-    pilot: int,
-    steps: int,
     enough: Callable[[tuple[TraceSample, ...]], int],
-    on_product: Callable[[int, int], None] | None = None,
+    grouped: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None,
+    on_products: Callable[[int, int], None] = lambda done, total: None,
 ) -> Probes:
-    """Run the pilot's Lanczos iterations, decide how many probes are needed, and draw the rest.
+    """Run the pilot's block iterations, decide how many probes are needed, and draw the rest.
 
     Args:
         operator: The symmetric operator A.
         draw: Rademacher probe by index, shape (P,).
-        known: A Krylov run independent of the probes, for deflation.
+        krylov: A Krylov run independent of the probes, whose knowledge is taken out.
+        plan: How many probes, and how they are worked on.
         blocks: Places of the diagonal blocks whose traces are wanted.
-        pilot: Number of probes with a quadrature.
-        steps: Lanczos steps of each of them.
         enough: From the pilot's samples, how many probes to draw in all.
-        on_product: Told (products done, products expected).
+        grouped: The products of a block (b, P) with the forms X A_g Xᵀ over groups of samples,
+            shape (groups, b, b).
+        on_products: Told (products done, products expected).
 
     Returns:
-        All samples and the pilot's quadrature.
+        All samples and the pilot's quadratures.
     """
-    deflation = Deflation(known, blocks)
-    samples: list[TraceSample] = []
-    rules = []
-    total = pilot * steps
-    for index in range(pilot):
-        probe = draw(index).to(operator.device)
-        run = lanczos(operator, probe, steps)
-        rules.append(Quadrature.rule(run))
-        norm = torch.linalg.vector_norm(probe)
-        samples.append(deflation.sample(probe, run.first_product * norm))
-        if on_product:
-            on_product((index + 1) * steps, total)
-    wanted = max(pilot, enough(tuple(samples)))
-    total += wanted - pilot
-    for index in range(pilot, wanted):
-        probe = draw(index).to(operator.device)
-        samples.append(deflation.sample(probe, operator(probe)))
-        if on_product:
-            on_product(pilot * steps + index - pilot + 1, total)
-    return Probes(tuple(samples), Quadrature.of(rules), pilot)
+    known = Known.of(krylov)
+    found = _Collection(known, blocks)
+    pilot = _Pilot(operator, known, plan, grouped)
+    total = plan.pilot * plan.steps
+    for start in range(0, plan.pilot, plan.together):
+        probes = _drawn(operator, draw, range(start, min(start + plan.together, plan.pilot)))
+        found.add(probes, *pilot.run(probes))
+        on_products(min((start + plan.together), plan.pilot) * plan.steps, total)
+    wanted = max(plan.pilot, enough(tuple(found.samples)))
+    done, total = total, total + wanted - plan.pilot
+    for start in range(plan.pilot, wanted, plan.together):
+        probes = _drawn(operator, draw, range(start, min(start + plan.together, wanted)))
+        inside = probes.clone()
+        krylov.basis.remove(inside)
+        images = operator(inside)
+        krylov.basis.remove(images)
+        found.add(probes, inside, images)
+        done += len(probes)
+        on_products(done, total)
+    return pilot.result(found)
+
+
+def _drawn(
+    operator: LinearOperator, draw: Callable[[int], torch.Tensor], indices: range
+) -> torch.Tensor:
+    return torch.stack([draw(index) for index in indices]).to(operator.device)
+
+
+class _Pilot:
+    """The block iterations on the complement, and the quadratures that follow from them."""
+
+    def __init__(
+        self,
+        operator: LinearOperator,
+        known: Known,
+        plan: ProbePlan,
+        grouped: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None,
+    ) -> None:
+        self._operator, self._known, self._plan, self._grouped = operator, known, plan, grouped
+        self._found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
+            name: [] for name in ("quadrature", "below", "above", "rules", "rest")
+        }
+        self._groups: list[np.ndarray] = []
+        self._ends: list[float] = []
+
+    def run(self, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """One block of probes z (b, P): their parts z⊥ in the complement, and A⊥z."""
+        space = self._known.krylov
+        inside = probes.clone()
+        along = space.basis.remove(inside).cpu().numpy()
+        # What rounding leaves of a probe that lies in the known space is no direction.
+        floor = 1e-10 * self._operator.size**0.5
+        start, shares = orthonormalized(inside, floor, space.basis)
+        if not len(start):
+            self._measure(np.zeros((0, 0)), 0, np.zeros((0, len(probes))), along)
+            return torch.zeros_like(inside), torch.zeros_like(inside)
+        image = None
+        if self._grouped and len(start) == len(probes):
+            # Groups are asked of whole probes, the complement's products follow from theirs.
+            whole, forms = self._grouped(probes)
+            self._groups.append(np.diagonal(forms.cpu().numpy(), axis1=1, axis2=2))
+            space.basis.remove(whole)
+            whole -= torch.from_numpy((space.coupling @ along).T.copy()).to(whole) @ space.beyond
+            image = torch.linalg.solve(torch.from_numpy(shares.T.copy()).to(whole), whole)
+        run = block_lanczos(
+            self._operator,
+            start,
+            len(start) * self._plan.steps,
+            image=image,
+            locked=space.basis,
+        )
+        first = np.zeros((len(run.projected), len(probes)))
+        first[: len(shares)] = shares
+        # A space that is not coupled to anything is known whole.
+        last = run.last if len(run.beyond) else 0
+        self._measure(run.projected, last, first, along)
+        return inside, _image(run, first)
+
+    def _measure(
+        self, projected: np.ndarray, last: int, first: np.ndarray, along: np.ndarray
+    ) -> None:
+        """The quadratures of each probe, from its coordinates in both spaces: columns."""
+        space = self._known.krylov
+        outer = np.linalg.eigvalsh(space.projected)
+        rules = {"quadrature": projected, "below": projected, "above": projected}
+        if last:
+            rules["below"], rules["above"] = projected[:last, :last], _anti(projected, last)
+        for name, matrix in rules.items():
+            inner, columns = np.linalg.eigh(matrix)
+            shares = (columns.T @ first[: len(matrix)]) ** 2
+            self._found[name] += [self._joined(outer, inner, column) for column in shares.T]
+            if name == "quadrature" and len(inner):
+                self._ends += [float(inner[0]), float(inner[-1])]
+        whole = _block_diagonal(space.projected, projected)
+        for probe in np.concatenate([along, first]).T:
+            self._found["rules"].append(gauss_rule(whole, probe, self._plan.nodes))
+        share = 1 - len(outer) / self._operator.size
+        for probe in first.T:
+            nodes, weights = gauss_rule(projected, probe, self._plan.steps)
+            self._found["rest"].append((nodes, weights * share))
+
+    def _joined(
+        self, outer: np.ndarray, inner: np.ndarray, shares: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Known Ritz values, each with weight 1/P, and the rest's nodes with what remains."""
+        size, mass = self._operator.size, shares.sum()
+        rest = shares * ((size - len(outer)) / (size * mass)) if mass else shares
+        weights = np.concatenate([np.full(len(outer), 1 / size), rest])
+        return np.concatenate([outer, inner]), weights
+
+    def result(self, found: _Collection) -> Probes:
+        """Everything together."""
+        ends = (min(self._ends), max(self._ends)) if self._ends else (np.nan, np.nan)
+        groups = np.concatenate(self._groups, axis=1) if self._groups else np.empty((0, 0))
+        return Probes(
+            samples=tuple(found.samples),
+            outer=np.linalg.eigvalsh(self._known.krylov.projected),
+            coupled=len(self._known.krylov.beyond),
+            size=self._operator.size,
+            pilot=self._plan.pilot,
+            reach=ends,
+            diagonal=found.diagonal(),
+            groups=groups,
+            **{name: Quadrature.of(rules) for name, rules in self._found.items()},
+        )
+
+
+def _anti(projected: np.ndarray, last: int) -> np.ndarray:
+    """The block anti-Gauss rule's matrix: the last coupling times √2 (Laurie 1996, scalar case)."""
+    matrix = projected.copy()
+    matrix[last:, :last] *= np.sqrt(2.0)
+    matrix[:last, last:] *= np.sqrt(2.0)
+    return matrix
+
+
+def _image(run: Krylov, first: np.ndarray) -> torch.Tensor:
+    """A⊥ times vectors of given coordinates (m, b) in a run's basis: shape (b, P)."""
+    device = run.beyond.device
+    made = run.basis.combine(torch.from_numpy((run.projected @ first).T.copy()).to(device))
+    if len(run.beyond):
+        made += torch.from_numpy((run.coupling @ first).T.copy()).to(device) @ run.beyond
+    return made
+
+
+def _block_diagonal(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    size = len(upper)
+    whole = np.zeros((size + len(lower), size + len(lower)))
+    whole[:size, :size], whole[size:, size:] = upper, lower
+    return whole

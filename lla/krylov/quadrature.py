@@ -1,6 +1,6 @@
 """Stochastic Lanczos quadrature: the spectral density seen by random probes.
 
-For a unit start vector z, the Ritz values θ_i and the squared first components w_i of T's
+For a unit vector z, the Ritz values θ_i and the squared first components w_i of T's
 eigenvectors are the Gauss quadrature of the measure Σ (v_jᵀz)² δ(λ − λ_j) (Golub & Meurant 2010;
 Lin, Saad, Yang 2016; Ghorbani et al. 2019 for networks).
 """
@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from lla.krylov.lanczos import Krylov
-
-__all__ = ["Quadrature", "smoothed_density"]
+__all__ = ["Quadrature", "gauss_rule", "smoothed_density"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,6 @@ class Quadrature:
             nodes[row, : len(values)] = values
             weights[row, : len(shares)] = shares
         return cls(nodes, weights)
-
-    @staticmethod
-    def rule(krylov: Krylov) -> tuple[np.ndarray, np.ndarray]:
-        """Nodes and weights of one Lanczos run, shapes (m,)."""
-        values, vectors = krylov.ritz()
-        return values, vectors[0] ** 2
 
     def power_sums(self, power: float, sign: int, floor: float = 0.0) -> np.ndarray:
         """Σ (|θ|w)ᵖ over the nodes of one sign (+1 or −1), per probe: shape (probes,).
@@ -79,6 +71,35 @@ class Quadrature:
             low[row] = shares[first + 1 : max(last - 1, first + 1)].sum()
             high[row] = shares[max(0, first - 1) : last + 1].sum()
         return inside, low, high
+
+
+def gauss_rule(matrix: np.ndarray, vector: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The Gauss rule of a small matrix and a vector, with ``steps`` nodes or fewer.
+
+    Args:
+        matrix: Symmetric, shape (m, m).
+        vector: Not zero, shape (m,).
+        steps: Nodes; exact for polynomials up to degree 2·steps − 1.
+
+    Returns:
+        Nodes, ascending, and their weights, which sum to 1; nothing for an empty matrix.
+    """
+    if not len(matrix):
+        return np.empty(0), np.empty(0)
+    scale = float(np.abs(matrix).max()) or 1.0
+    rows = [vector / np.linalg.norm(vector)]
+    for _ in range(min(steps, len(matrix)) - 1):
+        known = np.array(rows)
+        new = matrix @ rows[-1]
+        for _ in range(2):
+            new = new - known.T @ (known @ new)
+        norm = float(np.linalg.norm(new))
+        if norm <= 1e-12 * scale:
+            break
+        rows.append(new / norm)
+    basis = np.array(rows)
+    nodes, vectors = np.linalg.eigh(basis @ matrix @ basis.T)
+    return nodes, vectors[0] ** 2
 
 
 def smoothed_density(quadrature: Quadrature, edges: np.ndarray, width: float) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 
 from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Surface, parse_range
 from lla.analyses.landscape.checks import curvature_along, quadratic_radius
-from lla.analyses.shared import BASE_EVALUATION, EIGENPAIRS, GRADIENT
+from lla.analyses.shared import BASE_EVALUATION, GRADIENT
+from lla.analyses.spectral import spectral
 from lla.analyses.workspace import Workspace
 from lla.errors import NotApplicableError
 from lla.estimate import Estimate
@@ -27,7 +28,7 @@ _HALVINGS = 12
 def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> LandscapeResult:
     """The loss over the plane of the two extreme Hessian eigenvectors."""
     base = workspace.get(BASE_EVALUATION, problem)
-    pairs = workspace.get(EIGENPAIRS, problem)
+    pairs = workspace.get(spectral("hessian").spectrum, problem).pairs
     if len(pairs.values) < 2:
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
     directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -15,7 +15,25 @@ if TYPE_CHECKING:
 
     from lla.estimate import Estimate, Label
 
-__all__ = ["ANALYSIS", "Density", "Layers", "SpectrumConfig", "SpectrumResult"]
+__all__ = [
+    "ANALYSIS",
+    "OPERATORS",
+    "Density",
+    "Layers",
+    "OperatorName",
+    "SpectrumConfig",
+    "SpectrumResult",
+    "Vectors",
+]
+
+OperatorName = Literal["hessian", "ggn", "fisher", "empirical_fisher"]
+OPERATORS: dict[OperatorName, str] = {
+    "hessian": "Hessian",
+    "ggn": "generalized Gauss–Newton matrix",
+    "fisher": "Fisher matrix, targets drawn from the model",
+    "empirical_fisher": "empirical Fisher matrix",
+}
+TraceMethod = Literal["hutchinson", "hutchpp", "xtrace"]
 
 
 class SpectrumConfig(Config):
@@ -23,13 +41,26 @@ class SpectrumConfig(Config):
 
     largest: int = Field(5, ge=1, description="largest eigenvalues to certify")
     smallest: int = Field(2, ge=1, description="smallest eigenvalues to certify")
-    residual_tolerance: float = Field(
-        0.0, ge=0, description="residual over ‖H‖ at which a pair counts; 0: root of the roundoff"
+    operator: OperatorName = Field(
+        "hessian", description="hessian, ggn, fisher or empirical_fisher"
     )
-    max_steps: int = Field(300, ge=2, description="Lanczos steps for the eigenvalues, at most")
+    residual_tolerance: float = Field(
+        0.0, ge=0, description="residual over ‖H‖ at which a pair counts; 0: 1e-3, float64 1e-6"
+    )
+    max_steps: int = Field(300, ge=2, description="products for the eigenvalues, at most")
+    block: int = Field(1, ge=1, description="vectors that the eigenvalues' iteration starts from")
     probes: int = Field(10, ge=2, description="random probes behind the density")
-    steps: int = Field(200, ge=2, description="Lanczos steps behind the density, over all probes")
+    steps: int = Field(
+        100, ge=2, description="Lanczos steps behind the density, the eigenvalues' among them"
+    )
+    nodes: int = Field(20, ge=2, description="nodes of a probe's Gauss rule, behind K_H0.5")
     max_probes: int = Field(200, ge=2, description="probes for the trace, at most")
+    trace_method: TraceMethod = Field("hutchinson", description="hutchinson, hutchpp or xtrace")
+    layer_steps: int = Field(
+        0, ge=0, description="Lanczos steps for each layer's largest eigenvalue; 0: from the whole"
+    )
+    eigenvectors: bool = Field(False, description="store the eigenvectors")
+    diagonal: bool = Field(False, description="store the diagonal")
 
 
 @dataclass(frozen=True)
@@ -61,6 +92,28 @@ class Layers:
     low: np.ndarray = array("lower end of the trace's interval", ("names",), units="loss")
     high: np.ndarray = array("upper end of the trace's interval", ("names",), units="loss")
     share: np.ndarray = array("share of the whole trace", ("names",))
+    lambda_max: np.ndarray = array(
+        "largest eigenvalue of the layer's block", ("names",), units="loss"
+    )
+    lambda_max_low: np.ndarray = array("its lower bound", ("names",), units="loss")
+    lambda_max_high: np.ndarray = array("its upper bound", ("names",), units="loss")
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """The diagonal, parameter by parameter, in the order of the flat vector."""
+
+    value: np.ndarray = array("mean over probes", ("parameter",), units="loss")
+    stderr: np.ndarray = array("its standard error", ("parameter",), units="loss")
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Unit eigenvectors in the order of the eigenvalues, and where each parameter lies."""
+
+    values: np.ndarray = array("eigenvectors in rows", ("pair", "parameter"))
+    names: tuple[str, ...] = array("parameters", ("names",))
+    start: np.ndarray = array("where each parameter begins", ("names",))
 
 
 @dataclass(frozen=True)
@@ -77,12 +130,18 @@ class SpectrumResult:
     K_H1: Estimate = metric("negative over positive mass of the spectrum, Σ|θ|w / Σθw")
     K_H05: Estimate = metric("the same with exponent ½; depends on the number of steps", "K_H0.5")
     near_zero: Estimate = metric("share of eigenvalues within 0.001·‖H‖ of zero")
+    operator: Label = metric("which matrix all of this is of")
     type: Label = metric("mainly_positive, mainly_negative or quasi_singular")
     eigenvalues: np.ndarray = array("certified eigenvalues, descending", ("pair",), units="loss")
     residuals: np.ndarray = array("‖Hv − λv‖ of each", ("pair",), units="loss")
+    sampling: np.ndarray = array(
+        "standard error of each from having used a sample", ("pair",), units="loss"
+    )
     converged: np.ndarray = array("whether the residual met its tolerance", ("pair",))
     density: Density = group("spectral density", Density)
-    layers: Layers = group("trace by layer", Layers)
+    layers: Layers = group("trace and largest eigenvalue by layer", Layers)
+    eigenvectors: Vectors | None = group("eigenvectors, if asked for", Vectors)
+    diagonal: Diagonal | None = group("diagonal, if asked for", Diagonal)
 
 
 ANALYSIS = Analysis(

@@ -7,6 +7,8 @@ ratio of the means over probes: the mean of the ratios is biased.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -77,23 +79,27 @@ def _quotient(over: Estimate, under: Estimate) -> Estimate:
 
 
 def mass_ratio(
-    quadrature: Quadrature, power: float, confidence: float, floor: float = 0.0
+    rules: Sequence[Quadrature], power: float, confidence: float, floor: float = 0.0
 ) -> Estimate:
     """K_Hn = Σ_{θ<0} (|θ|w)ⁿ / Σ_{θ>0} (θw)ⁿ, each sum averaged over probes first.
 
     Args:
-        quadrature: Nodes and weights.
+        rules: One quadrature; or two, whose errors have opposite signs: then their mean is taken,
+            and half their difference is added to the interval as the quadrature's error.
         power: n.
         confidence: Of the interval.
         floor: Nodes nearer to zero than this are rounding, and left out.
     """
-    probes, steps = quadrature.nodes.shape
-    return ratio_of_means(
-        quadrature.power_sums(power, -1, floor),
-        quadrature.power_sums(power, +1, floor),
-        confidence,
-        method=f"quadrature, {probes} probes of {steps} steps, ratio of means",
-    )
+    probes, nodes = rules[-1].nodes.shape
+    sums = [[rule.power_sums(power, sign, floor) for sign in (-1, +1)] for rule in rules]
+    over, under = np.mean(sums, axis=0)
+    method = f"quadrature, {probes} probes, {nodes} nodes, ratio of means"
+    found = ratio_of_means(over, under, confidence, method=method)
+    ends = [float(over.mean() / under.mean()) for over, under in sums if under.mean() > 0]
+    if not found.exists or len(ends) < 2:
+        return found
+    half = math.hypot(found.high - found.value, (max(ends) - min(ends)) / 2)
+    return replace(found, low=max(0.0, found.value - half), high=found.value + half)
 
 
 def effective_rank(probes: Probes, confidence: float) -> Estimate:
@@ -117,19 +123,25 @@ def effective_rank(probes: Probes, confidence: float) -> Estimate:
     )
 
 
-def near_zero_share(quadrature: Quadrature, radius: float, confidence: float) -> Estimate:
-    """Share of eigenvalues within ``radius`` of zero, between the bounds that quadrature gives."""
-    inside, lower, upper = quadrature.share_within(radius)
-    probes, steps = quadrature.nodes.shape
-    low = max(0.0, mean_of(lower, confidence, method="").low)
-    high = min(1.0, mean_of(upper, confidence, method="").high)
+def near_zero_share(probes: Probes, radius: float, confidence: float) -> Estimate:
+    """Share of eigenvalues within ``radius`` of zero, between the bounds that quadrature gives.
+
+    Known Ritz values are counted, give or take the rank of their coupling to the rest; for the
+    rest a Gauss rule gives bounds.
+    """
+    inside, lower, upper = probes.rest.share_within(radius)
+    known = float((np.abs(probes.outer) < radius).sum()) / probes.size
+    slack = probes.coupled / probes.size
+    low = max(0.0, known - slack + mean_of(lower, confidence, method="").low)
+    high = min(1.0, known + slack + mean_of(upper, confidence, method="").high)
+    count, steps = probes.rest.nodes.shape
     return Estimate(
-        min(max(float(inside.mean()), low), high),
+        min(max(known + float(inside.mean()), low), high),
         low,
         high,
         confidence,
         converged=high - low <= 0.1,
-        method=f"quadrature, {probes} probes of {steps} steps, Chebyshev–Markov–Stieltjes bounds",
+        method=f"quadrature, {count} probes of {steps} steps, Chebyshev–Markov–Stieltjes bounds",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compute the spectrum's result from the shared Krylov runs."""
+"""Compute the spectrum's result from the shared products."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import math
 
 import numpy as np
 
-from lla.analyses.shared import (
-    EIGENPAIRS,
-    FROBENIUS,
-    HESSIAN,
-    LAMBDA_MAX,
-    LAMBDA_MIN,
-    PROBES,
-    TRACE,
+from lla.analyses.spectral import Spectrum, spectral
+from lla.analyses.spectrum import (
+    OPERATORS,
+    Density,
+    Diagonal,
+    SpectrumConfig,
+    SpectrumResult,
+    Vectors,
 )
-from lla.analyses.spectrum import Density, Layers, SpectrumConfig, SpectrumResult
 from lla.analyses.spectrum.criteria import (
     NEAR_ZERO,
     effective_rank,
@@ -25,8 +24,9 @@ from lla.analyses.spectrum.criteria import (
     negative_ratio,
     spectrum_type,
 )
+from lla.analyses.spectrum.layers import layers_of
 from lla.analyses.workspace import Workspace
-from lla.estimate import Estimate, mean_of
+from lla.estimate import Estimate, Label, mean_of
 from lla.krylov import Eigenpairs, Probes, smoothed_density
 from lla.problem import Problem
 
@@ -37,33 +37,38 @@ _SMOOTHING = 0.005
 
 
 def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> SpectrumResult:
-    """Eigenvalues, trace and norm, criteria, density and layers of the Hessian."""
-    pairs = workspace.get(EIGENPAIRS, problem)
-    probes = workspace.get(PROBES, problem)
-    largest = workspace.get(LAMBDA_MAX, problem)
-    smallest = workspace.get(LAMBDA_MIN, problem)
-    confidence = workspace.confidence
-    operator = workspace.get(HESSIAN, problem)
+    """Eigenvalues, trace and norm, criteria, density and layers of a curvature matrix."""
+    shared = spectral(config.operator)
+    found = workspace.get(shared.spectrum, problem)
+    probes = workspace.get(shared.probes, problem)
+    largest = workspace.get(shared.lambda_max, problem)
+    smallest = workspace.get(shared.lambda_min, problem)
+    pairs, confidence = found.pairs, workspace.confidence
+    operator = workspace.get(shared.operator, problem)
     rounding = math.sqrt(operator.size) * operator.eps * pairs.norm
-    near_zero = near_zero_share(probes.quadrature, NEAR_ZERO * pairs.norm, confidence)
+    near_zero = near_zero_share(probes, NEAR_ZERO * pairs.norm, confidence)
     negative = negative_ratio(smallest, largest)
     return SpectrumResult(
         lambda_max=largest,
         lambda_min=smallest,
-        trace=workspace.get(TRACE, problem),
-        frobenius=workspace.get(FROBENIUS, problem),
+        trace=workspace.get(shared.trace, problem),
+        frobenius=workspace.get(shared.frobenius, problem),
         effective_rank=effective_rank(probes, confidence),
         r_e=extreme_ratio(smallest, largest),
         C_t=negative,
-        K_H1=mass_ratio(probes.quadrature, 1.0, confidence, rounding),
-        K_H05=mass_ratio(probes.quadrature, 0.5, confidence, rounding),
+        K_H1=mass_ratio((probes.below, probes.above), 1.0, confidence, rounding),
+        K_H05=mass_ratio((probes.rules,), 0.5, confidence, rounding),
         near_zero=near_zero,
+        operator=Label(config.operator, OPERATORS[config.operator]),
         type=spectrum_type(smallest, largest, negative, near_zero),
         eigenvalues=pairs.values,
         residuals=pairs.residuals,
+        sampling=found.sampling,
         converged=pairs.converged,
         density=_density(pairs, probes, confidence),
-        layers=_layers(problem, probes, confidence),
+        layers=layers_of(problem, shared, config, workspace),
+        eigenvectors=_vectors(problem, found) if config.eigenvectors else None,
+        diagonal=_diagonal(probes) if config.diagonal else None,
     )
 
 
@@ -86,20 +91,15 @@ def _density(pairs: Eigenpairs, probes: Probes, confidence: float) -> Density:
     )
 
 
-def _layers(problem: Problem, probes: Probes, confidence: float) -> Layers:
-    space = problem.space
-    owners = [name.rpartition(".")[0] or name for name in space.names]
-    names = tuple(dict.fromkeys(owners))
-    member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
-    parts = np.stack([sample.parts for sample in probes.samples]) @ member.T
-    traces = [mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T]
-    whole = sum(trace.value for trace in traces)
-    values = np.array([trace.value for trace in traces])
-    return Layers(
-        names=names,
-        parameters=(member @ np.array(space.sizes)).astype(np.int64),
-        trace=values,
-        low=np.array([trace.low for trace in traces]),
-        high=np.array([trace.high for trace in traces]),
-        share=values / whole if whole else np.zeros_like(values),
+def _vectors(problem: Problem, found: Spectrum) -> Vectors:
+    places = list(problem.space.slices())
+    return Vectors(
+        values=found.pairs.vectors.cpu().numpy(),
+        names=tuple(name for name, _ in places),
+        start=np.array([place.start for _, place in places], dtype=np.int64),
     )
+
+
+def _diagonal(probes: Probes) -> Diagonal:
+    value, stderr = probes.diagonal
+    return Diagonal(value=value.cpu().numpy(), stderr=stderr.cpu().numpy())

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
-from lla.analyses.shared import BASE_EVALUATION, FROBENIUS, LAMBDA_MAX, TRACE
+from lla.analyses.shared import BASE_EVALUATION
+from lla.analyses.spectral import spectral
 from lla.analyses.stability import Conditions, StabilityConfig, StabilityResult
 from lla.analyses.stability.conditions import (
     Curvature,
@@ -37,10 +38,11 @@ def run(problem: Problem, config: StabilityConfig, workspace: Workspace) -> Stab
     """Conditions 1 to 3 and the batch sharpness, with verdicts on the learning rate in use."""
     interpolates = _interpolates(problem, workspace)
     training = _training_run(problem, interpolates)
+    hessian = spectral("hessian")
     curvature = Curvature(
-        largest=workspace.get(LAMBDA_MAX, problem),
-        trace=workspace.get(TRACE, problem),
-        frobenius=workspace.get(FROBENIUS, problem),
+        largest=workspace.get(hessian.lambda_max, problem),
+        trace=workspace.get(hessian.trace, problem),
+        frobenius=workspace.get(hessian.frobenius, problem),
     )
     sharpness = _batch_sharpness(problem, training, config, workspace)
     rules = (

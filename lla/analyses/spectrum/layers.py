@@ -1,0 +1,100 @@
+"""How trace and sharpness are shared among layers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lla.analyses.spectral import SpectralProducts
+from lla.analyses.spectrum import Layers, SpectrumConfig
+from lla.analyses.workspace import Workspace
+from lla.estimate import mean_of
+from lla.krylov import Krylov, Probes, Restricted, Search, extreme_eigenpairs
+from lla.problem import Problem
+from lla.problem.parameters import ParameterSpace
+from lla.seeding import gaussian
+
+__all__ = ["layers_of"]
+
+_TOLERANCE = 1e-3
+
+
+class _Bounds(NamedTuple):
+    """A largest eigenvalue between its bounds."""
+
+    value: float
+    low: float
+    high: float
+
+
+def layers_of(
+    problem: Problem, shared: SpectralProducts, config: SpectrumConfig, workspace: Workspace
+) -> Layers:
+    """Trace and largest eigenvalue of each layer's block."""
+    probes = workspace.get(shared.probes, problem)
+    krylov = workspace.get(shared.spectrum, problem).pairs.krylov
+    space, confidence = problem.space, workspace.confidence
+    owners = [name.rpartition(".")[0] or name for name in space.names]
+    names = tuple(dict.fromkeys(owners))
+    member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
+    parts = np.stack([sample.parts for sample in probes.samples]) @ member.T
+    traces = [mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T]
+    whole = sum(trace.value for trace in traces)
+    values = np.array([trace.value for trace in traces])
+    sharpness = []
+    for index, name in enumerate(names):
+        places = _places(space, owners, name)
+        if config.layer_steps:
+            restricted = Restricted(workspace.get(shared.operator, problem), places)
+            sharpness.append(_iterated(restricted, config.layer_steps, workspace.seed, index))
+        else:
+            sharpness.append(_from_known(krylov, probes, places))
+    return Layers(
+        names=names,
+        parameters=(member @ np.array(space.sizes)).astype(np.int64),
+        trace=values,
+        low=np.array([trace.low for trace in traces]),
+        high=np.array([trace.high for trace in traces]),
+        share=values / whole if whole else np.zeros_like(values),
+        lambda_max=np.array([bounds.value for bounds in sharpness]),
+        lambda_max_low=np.array([bounds.low for bounds in sharpness]),
+        lambda_max_high=np.array([bounds.high for bounds in sharpness]),
+    )
+
+
+def _places(space: ParameterSpace, owners: list[str], name: str) -> tuple[slice, ...]:
+    return tuple(
+        place for owner, (_, place) in zip(owners, space.slices(), strict=True) if owner == name
+    )
+
+
+def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...]) -> _Bounds:
+    """From the Lanczos run on the whole matrix, without further products.
+
+    The block of A is that of QᵀTQ and that of the rest, whose eigenvalues lie between those of
+    the complement, give or take the coupling (Weyl).
+    """
+    gram = torch.zeros((krylov.basis.rows,) * 2, dtype=torch.float64)
+    for part in krylov.basis.columns(places):
+        gram += (part @ part.T).cpu()
+    squares, turn = np.linalg.eigh(gram.numpy())
+    root = turn * np.sqrt(np.maximum(squares, 0.0)) @ turn.T
+    top = float(np.linalg.eigvalsh(root @ krylov.projected @ root)[-1])
+    if sum(place.stop - place.start for place in places) > krylov.basis.rows:
+        top = max(top, 0.0)
+    coupling = float(np.linalg.norm(krylov.coupling, 2)) if krylov.coupling.size else 0.0
+    low, high = np.nan_to_num(probes.reach)
+    return _Bounds(top, top + min(low, 0.0) - coupling, top + max(high, 0.0) + coupling)
+
+
+def _iterated(restricted: Restricted, steps: int, seed: int, index: int) -> _Bounds:
+    """By a Lanczos run on the block itself: a Rayleigh quotient and its residual."""
+    pairs = extreme_eigenpairs(
+        restricted,
+        lambda draw: gaussian(restricted.size, seed, f"layer {index}", draw),
+        Search(1, 0, _TOLERANCE, steps),
+    )
+    value, rounding = float(pairs.values[0]), 100 * restricted.eps * pairs.norm
+    return _Bounds(value, value - rounding, value + float(pairs.residuals[0]) + rounding)

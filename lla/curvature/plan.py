@@ -1,0 +1,310 @@
+"""How products are carried out: chosen by a short measurement, within a memory budget.
+
+Whatever is chosen, results are the same to rounding; the same choice gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+
+from lla.curvature.operators import Hessian, Way, coupled_layers, gradient, measured
+from lla.errors import ConfigurationError
+from lla.problem import Batch, Problem
+from lla.problem.inputs import leaves
+
+__all__ = ["Costs", "Needs", "Plan", "make_plan", "memory_in_use", "planned", "unmeasured"]
+
+Method = Literal["auto", "reverse", "forward"]
+
+_FLOAT = 8
+_FIRST_CHUNK = 256
+_LARGEST_CHUNK = 4096
+_BETTER = 0.95
+_SECONDS = 1.5  # for all measurements together
+_ENOUGH = 0.05  # for one of them
+_SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
+_BLOCK = 8
+_TRANSIENT = 3  # graphs that a product holds at its peak, in units of one chunk's
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run is going to hold.
+
+    Attributes:
+        rows: Krylov basis vectors, at most.
+        least_rows: Without so many there is nothing to begin with.
+        vectors: Further vectors of length P held at a time.
+    """
+
+    rows: int = 400
+    least_rows: int = 20
+    vectors: int = 40
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured time over all samples, in seconds; NaN where it was not measured.
+
+    Attributes:
+        evaluation: The loss.
+        gradient: One gradient.
+        product: One product of a single vector.
+        block: One vector's share of a block of products.
+    """
+
+    evaluation: float = float("nan")
+    gradient: float = float("nan")
+    product: float = float("nan")
+    block: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the products of a run are carried out.
+
+    Attributes:
+        chunk: Samples per chunk.
+        way: How a chunk's products are made.
+        keep: Bytes that kept graphs may take.
+        graph: Bytes of one chunk's graph.
+        rows: Krylov basis vectors held at most.
+        on_host: Whether the basis is kept in host memory.
+        memory: The budget, bytes.
+        predicted: Bytes that are expected to be in use at the peak.
+        costs: What was measured.
+    """
+
+    chunk: int
+    way: Way = field(default_factory=Way)
+    keep: int = 0
+    graph: int = 0
+    rows: int = 400
+    on_host: bool = False
+    memory: int = 0
+    predicted: int = 0
+    costs: Costs = field(default_factory=Costs)
+
+    def facts(self) -> dict[str, Any]:
+        """The plan for a report, in plain values."""
+        return {
+            "chunk": self.chunk,
+            "method": self.way.method,
+            "together": self.way.together,
+            "kept_graphs_bytes": self.keep,
+            "graph_bytes": self.graph,
+            "basis_rows": self.rows,
+            "basis_on_host": self.on_host,
+            "memory": self.memory,
+            "predicted_peak_bytes": self.predicted,
+            "seconds": {
+                name: None if value != value else round(value, 6)
+                for name, value in vars(self.costs).items()
+            },
+        }
+
+
+def unmeasured(problem: Problem, memory: int) -> Plan:
+    """A plan without a measurement: a quarter of the memory for graphs, a half for the basis."""
+    rows = int(memory / 2 / (_FLOAT * problem.space.size))
+    return Plan(problem.data.chunk, keep=memory // 4, rows=min(Needs.rows, rows), memory=memory)
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes that this process holds: on a GPU what torch has allocated there."""
+    if device.type == "cuda":
+        return int(torch.cuda.memory_allocated(device))
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # not Linux: what torch itself takes is a fair guess
+        return 400 << 20
+
+
+def make_plan(
+    problem: Problem,
+    memory: int,
+    needs: Needs,
+    *,
+    choose_chunk: bool = True,
+    method: Method = "auto",
+    together: int = 0,
+) -> Plan:
+    """Choose chunk, graphs and vectors at once for a problem, in a second or two.
+
+    Args:
+        problem: What products are made of.
+        memory: Budget in bytes for the whole process (on a GPU: for torch there).
+        needs: What the run is going to hold.
+        choose_chunk: Whether the chunk may differ from the problem's.
+        method: How products are made, or "auto" to measure.
+        together: Vectors of one pass, or 0 to choose.
+
+    Raises:
+        ConfigurationError: The budget does not suffice for the smallest run.
+    """
+    until = time.perf_counter() + _SECONDS
+    samples = len(problem.data)
+    probe = min(problem.data.chunk, 32, samples)
+    _, bytes_per_probe = _graph_of(problem, probe)
+    per_sample = max(1, bytes_per_probe // probe)
+    free = _free(problem, memory, needs)
+    fits = max(1, int(free / (2 * _TRANSIENT) / per_sample))
+    chunk = min(problem.data.chunk, samples)
+    if choose_chunk and not coupled_layers(problem.module):
+        chunk = _best_chunk(problem, min(fits, _LARGEST_CHUNK, samples), until)
+    elif chunk > fits:
+        chunk = fits if not coupled_layers(problem.module) else chunk
+    graph = per_sample * chunk
+    free -= _TRANSIENT * graph
+    rows = int(_SHARE * free / (_FLOAT * problem.space.size))
+    on_host = problem.device.type == "cuda" and rows < needs.rows
+    if on_host:
+        rows = needs.rows
+    if rows < min(needs.least_rows, problem.space.size) or free <= 0:
+        raise _too_small(problem, memory, needs, per_sample)
+    chunks = -(-samples // chunk)
+    keep = min(int(_SHARE * free), chunks * graph * 2)
+    all_kept = chunks * graph <= keep
+    costs, way = _measure(problem, chunk, all_kept, method, together, until)
+    held = _FLOAT * problem.space.size * (min(rows, needs.rows) * (not on_host) + needs.vectors)
+    used = memory - _free(problem, memory, needs) - needs.vectors * _FLOAT * problem.space.size
+    return Plan(
+        chunk=chunk,
+        way=way,
+        keep=keep if way.method == "reverse" else 0,
+        graph=graph,
+        rows=min(rows, needs.rows),
+        on_host=on_host,
+        memory=memory,
+        predicted=used + held + min(keep, chunks * graph) + _TRANSIENT * graph,
+        costs=costs,
+    )
+
+
+def _free(problem: Problem, memory: int, needs: Needs) -> int:
+    """What is left of the budget for graphs and basis."""
+    tensors = (*leaves(problem.data.inputs), problem.data.targets)
+    # Network and data once more in float64, to certify with.
+    doubled = sum(part.numel() * _FLOAT for part in tensors if part.is_floating_point())
+    doubled += sum(part.numel() * _FLOAT for part in problem.module.parameters())
+    vectors = needs.vectors * _FLOAT * problem.space.size
+    return memory - memory_in_use(problem.device) - doubled - vectors
+
+
+def _too_small(problem: Problem, memory: int, needs: Needs, per_sample: int) -> ConfigurationError:
+    used = memory - _free(problem, memory, needs)
+    basis = needs.least_rows * _FLOAT * problem.space.size
+    needed = used + int(basis / _SHARE) + 2 * _TRANSIENT * per_sample
+    return ConfigurationError(
+        f"a memory budget of {memory / 2**20:.0f} MiB is too small: the process holds "
+        f"{memory_in_use(problem.device) / 2**20:.0f} MiB already, and the smallest run of "
+        f"{problem.space.size:,} parameters takes about {needed / 2**20:.0f} MiB in all",
+        f"give --memory {-(-needed // 2**20)}MiB or more, or analyse a part: --params GLOB",
+    )
+
+
+def _graph_of(problem: Problem, samples: int) -> tuple[object, int]:
+    batch = next(problem.data.whole.chunks(samples))
+    operator = Hessian(problem, [batch])
+    with problem.second_order():
+        return measured(lambda: operator._build(batch))
+
+
+def _best_chunk(problem: Problem, largest: int, until: float) -> int:
+    """The chunk with the fastest gradient per sample, by climbing from a usual one."""
+
+    def per_sample(size: int) -> float:
+        batch = [next(problem.data.whole.chunks(size))]
+        return _timed(lambda: gradient(problem, batch), problem.device) / size
+
+    best = min(_FIRST_CHUNK, largest)
+    cost = per_sample(best)
+    for step in (2.0, 0.5):
+        while time.perf_counter() < until:
+            size = int(best * step)
+            if not 1 <= size <= largest:
+                break
+            found = per_sample(size)
+            if found > _BETTER * cost:
+                break
+            best, cost = size, found
+    return best
+
+
+def _measure(
+    problem: Problem, chunk: int, all_kept: bool, method: Method, together: int, until: float
+) -> tuple[Costs, Way]:
+    """Times on one chunk, scaled to all samples, and the fastest way."""
+    batch = next(problem.data.whole.chunks(chunk))
+    scale = len(problem.data) / batch.samples
+    device = problem.device
+
+    def timed(action: Callable[[], object]) -> float:
+        return scale * _timed(action, device)
+
+    with torch.no_grad():
+        evaluation = timed(lambda: problem.terms(problem.theta, batch))
+    slope = timed(lambda: gradient(problem, [batch]))
+    operator = Hessian(problem, [batch], memory=(1 << 60) if all_kept else 0)
+    ones = torch.ones(problem.space.size, dtype=torch.float64, device=device)
+    block = torch.stack([ones] * (together or _BLOCK))
+    product = timed(lambda: operator(ones))
+    shared = product if all_kept else timed(lambda: operator(block)) / len(block)
+    reverse = Costs(evaluation, slope, product, shared)
+    if method == "reverse" or (method == "auto" and time.perf_counter() > until):
+        return reverse, Way("reverse", together or 1)
+    forward = _forward(problem, batch, ones, block, timed)
+    if method == "auto" and (forward is None or forward[0] + forward[1] > product + shared):
+        return reverse, Way("reverse", together or 1)
+    if forward is None:
+        raise ConfigurationError(
+            "this network cannot be differentiated forward: a layer has no rule for it",
+            'leave [run] method out, or say method = "reverse"',
+        )
+    return Costs(evaluation, slope, *forward), Way("forward", len(block))
+
+
+def _forward(
+    problem: Problem,
+    batch: Batch,
+    ones: torch.Tensor,
+    block: torch.Tensor,
+    timed: Callable[[Callable[[], object]], float],
+) -> tuple[float, float] | None:
+    """Times of a single product and of a block's share, or None where it cannot be done."""
+    operator = Hessian(problem, [batch], way=Way("forward", len(block)))
+    try:
+        return timed(lambda: operator(ones)), timed(lambda: operator(block)) / len(block)
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def _timed(action: Callable[[], object], device: torch.device) -> float:
+    """Median time of an action in seconds, after one run that loads kernels."""
+    taken: list[float] = []
+    for index in range(6):
+        start = time.perf_counter()
+        action()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - start
+        if index == 0 and seconds > _ENOUGH:
+            return seconds
+        if index:
+            taken.append(seconds)
+        if sum(taken) > _ENOUGH:
+            break
+    return statistics.median(taken)
+
+
+def planned(problem: Problem, plan: Plan) -> Problem:
+    """The problem cut into the plan's chunks."""
+    return replace(problem, data=replace(problem.data, chunk=plan.chunk))

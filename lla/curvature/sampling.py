@@ -1,0 +1,44 @@
+"""How far a quantity may be off because only some samples were used.
+
+Groups of samples are fixed by the samples' positions, whatever the chunks of the computation are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["groups_of", "sampling_error"]
+
+_GROUPS = 16
+_LEAST = 4
+
+
+def groups_of(samples: int, device: torch.device) -> list[torch.Tensor]:
+    """Positions of the samples of each group: every sixteenth, so that any order is mixed."""
+    count = min(_GROUPS, max(1, samples // _LEAST))
+    places = torch.arange(samples, device=device)
+    return [places[start::count] for start in range(count)]
+
+
+def sampling_error(groups: np.ndarray, samples: int, population: int) -> np.ndarray:
+    """Standard error of a mean over samples, from its values on groups of them.
+
+    Args:
+        groups: Value of each group, shape (groups, k).
+        samples: n, samples in all groups.
+        population: Samples that the mean is meant for; if it is n, nothing was left out.
+
+    Returns:
+        Shape (k,): √(1 − n/N) · (standard deviation over groups) / √groups; NaN for one group.
+    """
+    count = len(groups)
+    if samples >= population:
+        return np.zeros(groups.shape[1])
+    if count < 2:
+        return np.full(groups.shape[1], math.nan)
+    left = math.sqrt(1 - samples / population)
+    spread: np.ndarray = groups.std(axis=0, ddof=1)
+    return left * spread / math.sqrt(count)

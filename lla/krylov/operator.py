@@ -1,0 +1,69 @@
+"""What the algorithms ask of an operator, and operators made of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+__all__ = ["Difference", "LinearOperator", "Restricted"]
+
+
+class LinearOperator(Protocol):
+    """A symmetric linear map on float64 vectors of length ``size``.
+
+    Attributes:
+        size: P, the length of a vector.
+        device: Where vectors have to be.
+        eps: Relative error of a product, in units of the operator's norm.
+    """
+
+    size: int
+    device: torch.device
+    eps: float
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The products of a vector, shape (P,), or of each row of a block, shape (b, P)."""
+
+
+class Restricted:
+    """The block E A Eᵀ of an operator that belongs to some of the coordinates.
+
+    Args:
+        operator: A.
+        places: Where the coordinates are, as slices of a vector of A.
+    """
+
+    def __init__(self, operator: LinearOperator, places: Sequence[slice]) -> None:
+        self.device, self.eps = operator.device, operator.eps
+        self.size = sum(place.stop - place.start for place in places)
+        self._operator, self._places = operator, tuple(places)
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The products, of the vectors' own shape: (size,) or (b, size)."""
+        whole = vectors.new_zeros((*vectors.shape[:-1], self._operator.size))
+        start = 0
+        for place in self._places:
+            stop = start + place.stop - place.start
+            whole[..., place] = vectors[..., start:stop]
+            start = stop
+        product = self._operator(whole)
+        return torch.cat([product[..., place] for place in self._places], dim=-1)
+
+
+class Difference:
+    """A − B of two operators of one size: how curvature differs between two data sets, say."""
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        if first.size != second.size:
+            raise ValueError(
+                f"operators of sizes {first.size} and {second.size} have no difference"
+            )
+        self.size, self.device = first.size, first.device
+        self.eps = max(first.eps, second.eps)
+        self._first, self._second = first, second
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The products, of the vectors' own shape: (P,) or (b, P)."""
+        return self._first(vectors) - self._second(vectors)
