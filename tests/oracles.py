@@ -22,9 +22,9 @@ class MatrixOperator:
         self.eps = torch.finfo(torch.float64).eps
         self.products = 0
 
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        self.products += 1
-        return self.matrix @ vector
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        self.products += 1 if vectors.ndim == 1 else len(vectors)
+        return vectors @ self.matrix
 
 
 def rotated(eigenvalues: list[float], seed: int = 0) -> torch.Tensor:

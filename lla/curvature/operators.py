@@ -7,6 +7,7 @@ multiplication by the Hessian"): H v = ∇(∇L · v).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
@@ -315,16 +316,25 @@ class Hessian(SummedOperator["_Slope"]):
 
     def _apply(self, graph: _Slope, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
         if not isinstance(graph, torch.Tensor):
-            theta, slope = self._problem.theta, graph
-
-            def product(vector: torch.Tensor) -> torch.Tensor:
-                made: torch.Tensor = torch.func.jvp(slope, (theta,), (vector,))[1]
-                return made
-
-            return torch.func.vmap(product)(along) if len(along) > 1 else product(along[0])[None]
+            return _forward_along(graph, self._problem.theta, along)
         if not graph.requires_grad:
             return torch.zeros_like(along)  # a loss linear in θ has no curvature on this chunk
         return slopes_along(graph, self._theta, along, keep=keep)
+
+
+def _forward_along(
+    slope: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor, along: torch.Tensor
+) -> torch.Tensor:
+    """Derivatives of a function at θ along each vector of a block (b, P), forwards."""
+
+    def product(vector: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = torch.func.jvp(slope, (theta,), (vector,))[1]
+        return made
+
+    with warnings.catch_warnings():
+        # torch's own rules for forward differentiation are compiled by what it has deprecated.
+        warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
+        return torch.func.vmap(product)(along) if len(along) > 1 else product(along[0])[None]
 
 
 _Slope = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]

@@ -25,8 +25,9 @@ Method = Literal["auto", "reverse", "forward"]
 
 _FLOAT = 8
 _FIRST_CHUNK = 256
-_LARGEST_CHUNK = 4096
-_BETTER = 0.95
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 4096
+_STEP = 4  # between chunks that are compared
+_BETTER = 0.85  # a smaller gain is noise, and would change the last digits from run to run
 _SECONDS = 1.5  # for all measurements together
 _ENOUGH = 0.05  # for one of them
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
@@ -226,11 +227,13 @@ def _best_chunk(problem: Problem, largest: int, until: float) -> int:
         return _timed(lambda: gradient(problem, batch), problem.device) / size
 
     best = min(_FIRST_CHUNK, largest)
+    if best == largest:
+        return best
     cost = per_sample(best)
-    for step in (2.0, 0.5):
+    for larger in (True, False):
         while time.perf_counter() < until:
-            size = int(best * step)
-            if not 1 <= size <= largest:
+            size = min(best * _STEP, largest) if larger else best // _STEP
+            if size == best or size < _SMALLEST_CHUNK:
                 break
             found = per_sample(size)
             if found > _BETTER * cost:
@@ -259,7 +262,9 @@ def _measure(
     product = timed(lambda: operator(ones))
     shared = product if all_kept else timed(lambda: operator(block)) / len(block)
     reverse = Costs(evaluation, slope, product, shared)
-    if method == "reverse" or (method == "auto" and time.perf_counter() > until):
+    # On graphs that are all kept, nothing was seen to be faster.
+    settled = all_kept or time.perf_counter() > until
+    if method == "reverse" or (method == "auto" and settled):
         return reverse, Way("reverse", together or 1)
     forward = _forward(problem, batch, ones, block, timed)
     if method == "auto" and (forward is None or forward[0] + forward[1] > product + shared):
@@ -307,4 +312,5 @@ def _timed(action: Callable[[], object], device: torch.device) -> float:
 
 def planned(problem: Problem, plan: Plan) -> Problem:
     """The problem cut into the plan's chunks."""
-    return replace(problem, data=replace(problem.data, chunk=plan.chunk))
+    data = replace(problem.data, chunk=plan.chunk)
+    return Problem(**{**vars(problem), "data": data})

@@ -41,12 +41,12 @@ def test_points_are_what_the_model_gives_when_its_parameters_are_set() -> None:
     report = analyze(module, data, only=["spectrum", "landscape"], settings=settings, batch_size=7)
     surface = report.results["landscape"].surface
 
-    from lla.analyses.shared import EIGENPAIRS
+    from lla.analyses.spectral import spectral
     from lla.analyses.workspace import Workspace
     from lla.problem import from_objects
 
     problem = from_objects(module, data, dtype="float64", batch_size=7)
-    vectors = Workspace(configs={}).get(EIGENPAIRS, problem).vectors
+    vectors = Workspace(configs={}).get(spectral().spectrum, problem).pairs.vectors
     twin = module.double()
     start = torch.nn.utils.parameters_to_vector(twin.parameters()).detach()
     for row, alpha in enumerate(surface.alpha):

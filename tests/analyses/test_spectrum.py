@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lla.analyses.shared import FROBENIUS, TRACE
+from lla.analyses.spectral import spectral
+from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.spectrum.criteria import (
     effective_rank,
     extreme_ratio,
@@ -14,13 +15,13 @@ from lla.analyses.spectrum.criteria import (
     negative_ratio,
     spectrum_type,
 )
-from lla.analyses.spectrum.run import _layers
+from lla.analyses.spectrum.layers import layer_traces
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.curvature import Hessian
 from lla.estimate import Estimate, samples_needed, student_quantile
 from lla.krylov import Probes, Quadrature, TraceSample
-from lla.problem import from_objects
+from lla.problem import Problem, from_objects
 from tests.oracles import columns
 
 
@@ -31,8 +32,8 @@ def test_criteria_of_a_three_point_spectrum() -> None:
     low, high = Estimate.exact(-1.0, method=""), Estimate.exact(4.0, method="")
     assert extreme_ratio(low, high).value == 0.25
     assert negative_ratio(low, high).value == -0.25
-    assert mass_ratio(quadrature, 1.0, 0.95).value == pytest.approx(0.25)
-    assert mass_ratio(quadrature, 0.5, 0.95).value == pytest.approx(0.5)
+    assert mass_ratio((quadrature,), 1.0, 0.95).value == pytest.approx(0.25)
+    assert mass_ratio((quadrature,), 0.5, 0.95).value == pytest.approx(0.5)
 
 
 def test_ratios_carry_the_residual_intervals() -> None:
@@ -145,7 +146,6 @@ def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     Measured in float64 it bounds the error; the Rayleigh quotient's own error is quadratic in it.
     """
     from lla import checkpoint
-    from lla.analyses.shared import EIGENPAIRS
     from lla.analyses.workspace import Workspace
     from lla.problem import build
     from lla.settings import gather
@@ -154,10 +154,13 @@ def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     settings = gather(path, flags={"data": {"limit": 200}})
     facts = {name: getattr(settings, name) for name in ("model", "data", "loss", "training")}
     single, double = (
-        Workspace(configs={}).get(
-            EIGENPAIRS, build(checkpoint.load(path), folder=Path(), dtype=dtype, **facts)
+        Workspace(configs={"spectrum": SpectrumConfig(residual_tolerance=tolerance)})
+        .get(
+            spectral().spectrum,
+            build(checkpoint.load(path), folder=Path(), dtype=dtype, **facts),
         )
-        for dtype in ("float32", "float64")
+        .pairs
+        for dtype, tolerance in (("float32", 3e-4), ("float64", 1e-8))
     )
     errors = np.abs(single.values - double.values)
     assert (errors <= single.residuals + double.residuals).all()
@@ -165,14 +168,30 @@ def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     assert 1e-7 < single.residuals[0] / double.values[0] < 1e-5  # what float32 vectors allow
 
 
+def probes_with(samples: tuple[TraceSample, ...], pilot: int) -> Probes:
+    """Probes of a matrix of one row, of which only the samples matter."""
+    rule = Quadrature(np.zeros((2, 1)), np.ones((2, 1)))
+    return Probes(
+        samples=samples,
+        quadrature=rule,
+        below=rule,
+        above=rule,
+        rules=rule,
+        rest=rule,
+        outer=np.zeros(0),
+        coupled=0,
+        size=1,
+        pilot=pilot,
+        reach=(0.0, 0.0),
+        diagonal=(torch.zeros(1), torch.zeros(1)),
+        groups=np.empty((0, 0)),
+    )
+
+
 def test_effective_rank_interval_by_hand():
     t, q = np.array([1.0, 2.0, 3.0, 5.0]), np.array([2.0, 3.0, 7.0, 9.0])
-    probes = Probes(
-        tuple(TraceSample(a, b, np.zeros(1)) for a, b in zip(t, q, strict=True)),
-        Quadrature(np.zeros((4, 1)), np.ones((4, 1))),
-        4,
-    )
-    found = effective_rank(probes, 0.95)
+    made = tuple(TraceSample(a, b, np.zeros(1)) for a, b in zip(t, q, strict=True))
+    found = effective_rank(probes_with(made, 4), 0.95)
     m, s = t.mean(), q.mean()
     gradient = np.array([2 * m / s, -(m**2) / s**2])
     err = math.sqrt(gradient @ np.cov(t, q) @ gradient / 4)
@@ -180,22 +199,28 @@ def test_effective_rank_interval_by_hand():
     assert found.stderr == pytest.approx(err)
 
 
+@pytest.fixture
+def one() -> Problem:
+    data = (torch.ones(2, 1), torch.ones(2, 1))
+    return from_objects(nn.Linear(1, 1, bias=False), data, "mse")
+
+
 def fake(samples, pilot, tolerance=0.02):
     ws = Workspace(configs={}, tolerance=tolerance)
     made = tuple(TraceSample(v, v, np.array([v])) for v in samples)
-    ws._shared["probes"] = Probes(made, Quadrature(np.zeros((2, 1)), np.ones((2, 1))), pilot)
+    ws._shared[spectral().probes.name] = probes_with(made, pilot)
     return ws, made
 
 
-def test_trace_and_norm_use_the_pilots_variance_and_say_when_too_wide():
+def test_trace_and_norm_use_the_pilots_variance_and_say_when_too_wide(one):
     ws, _ = fake([9.0, 11.0, 10.0, 10.0], 2)
-    trace, norm = ws.get(TRACE, None), ws.get(FROBENIUS, None)
+    trace, norm = ws.get(spectral().trace, one), ws.get(spectral().frobenius, one)
     assert trace.stderr == pytest.approx(math.sqrt(2) / 2)
     assert norm.high**2 - norm.value**2 == pytest.approx(trace.high - trace.value)
     assert not trace.converged
     assert not norm.converged
     ws, _ = fake([10.0, 10.001, 10.0, 10.0], 2)
-    assert ws.get(TRACE, None).converged
+    assert ws.get(spectral().trace, one).converged
 
 
 def test_number_of_probes_is_steins():
@@ -205,11 +230,10 @@ def test_number_of_probes_is_steins():
     assert found == math.ceil((student_quantile(0.95, 2) * 1.0 / 1.0) ** 2)
 
 
-def test_layer_intervals_use_the_pilot():
-    problem = from_objects(nn.Linear(1, 1, bias=False), (torch.ones(2, 1), torch.ones(2, 1)), "mse")
+def test_layer_intervals_use_the_pilot(one):
     ws, _made = fake([9.0, 11.0, 10.0, 10.0], 2)
-    layers = _layers(problem, ws._shared["probes"], 0.95)
-    assert layers.high[0] - layers.trace[0] == pytest.approx(12.706 * math.sqrt(2) / 2, rel=1e-3)
+    (trace,) = layer_traces(ws._shared[spectral().probes.name], np.ones((1, 1)), 0.95)
+    assert trace.high - trace.value == pytest.approx(12.706 * math.sqrt(2) / 2, rel=1e-3)
 
 
 def test_ratio_corners_for_one_sided_sign():

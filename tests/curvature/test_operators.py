@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lla.curvature import Hessian, batch_curvature, gradient
+from lla.curvature import Hessian, Way, batch_curvature, gradient
+from lla.errors import ProblemError
 from lla.problem import from_objects
 from tests.oracles import CASES, Case, columns, dense_hessian
 
@@ -149,3 +150,80 @@ def test_batch_curvature_sees_batch_statistics() -> None:
     for name, buffer in problem.module.named_buffers():
         assert torch.equal(buffer, buffers[name])
     assert not any(part.training for part in problem.module.modules())
+
+
+def block_of(size: int, count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(count, size, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("way", [Way("reverse", 1), Way("reverse", 2), Way("forward", 2)], ids=str)
+@pytest.mark.parametrize("batch_size", [3, 10])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_blocks_are_their_vectors_whatever_the_way(case: Case, batch_size: int, way: Way) -> None:
+    problem = case.problem(batch_size)
+    expected = dense_hessian(case, problem)
+    vectors = block_of(problem.space.size, 5)
+    counted: list[int] = []
+    operator = Hessian(problem, way=way, on_products=counted.append)
+    found = operator(vectors)
+    torch.testing.assert_close(found, vectors @ expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(operator(vectors[0]), found[0], rtol=1e-11, atol=1e-13)
+    assert counted == [5, 1]
+    # The same way gives the same bits.
+    assert torch.equal(Hessian(problem, way=way)(vectors), found)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_groups_of_samples_add_up(case: Case) -> None:
+    problem = case.problem(batch_size=2)
+    vectors = block_of(problem.space.size, 3)
+    groups = [torch.tensor([0, 3, 5, 9]), torch.tensor([1, 2, 4, 6, 7, 8])]
+    operator = Hessian(problem, memory=1 << 30)
+    whole = operator(vectors)
+    found, forms = operator.over_groups(vectors, groups)
+    torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-12)
+    for group, form in zip(groups, forms, strict=True):
+        alone = Hessian(problem, [problem.data.select(group)])(vectors)
+        torch.testing.assert_close(form, vectors @ alone.T, rtol=1e-10, atol=1e-12)
+    assert torch.equal(operator(vectors), whole)  # kept graphs are as they were
+
+
+def test_batch_statistics_are_refused_in_chunks() -> None:
+    problem = CASES[1].problem(batch_size=4)
+    vector = block_of(problem.space.size, 1)[0]
+    with problem.batch_statistics():
+        with pytest.raises(ProblemError, match=r"^1 normalize by the statistics") as caught:
+            Hessian(problem)(vector)
+        assert "evaluation mode" in caught.value.remedy
+        Hessian(problem, [problem.data.whole])(vector)
+    Hessian(problem)(vector)
+
+
+class Scarce(Hessian):
+    """A Hessian on a machine where no more than so many samples fit, and no graph is kept."""
+
+    most = 3
+
+    def _build(self, batch):
+        if batch.samples > self.most or self._kept:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super()._build(batch)
+
+
+def test_out_of_memory_steps_down_and_goes_on() -> None:
+    problem = CASES[0].problem(batch_size=10)
+    vectors = block_of(problem.space.size, 4)
+    operator = Scarce(problem, memory=1 << 30, way=Way("reverse", 4))
+    found = operator(vectors)
+    torch.testing.assert_close(found, Hessian(problem)(vectors), rtol=1e-10, atol=1e-13)
+    assert operator.steps_down == [
+        "graphs made anew",
+        "2 vectors at once",
+        "1 vectors at once",
+        "chunks of 5",
+        "chunks of 3",
+    ]
+    operator.most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        operator(vectors)

@@ -5,7 +5,18 @@ import pytest
 import torch
 
 from lla.estimate import mean_of
-from lla.krylov import Quadrature, draw_probes, extreme_eigenpairs, lanczos, smoothed_density
+from lla.krylov import (
+    ProbePlan,
+    Quadrature,
+    Restart,
+    Search,
+    block_lanczos,
+    draw_probes,
+    extreme_eigenpairs,
+    gauss_rule,
+    orthonormalized,
+    smoothed_density,
+)
 from lla.seeding import gaussian, rademacher
 from tests.oracles import MatrixOperator, rotated
 
@@ -18,9 +29,25 @@ def draw_gaussian(size: int, seed: int = 0):
 
 def pairs_of(eigenvalues: list[float], seed: int = 0, **options: object):
     operator = MatrixOperator(rotated(eigenvalues))
-    settings = {"largest": 3, "smallest": 2, "tolerance": 1e-8, "max_steps": 200, **options}
+    settings = {"largest": 3, "smallest": 2, "tolerance": 1e-8, "products": 200, **options}
     draw = draw_gaussian(operator.size, seed)
-    return operator, extreme_eigenpairs(operator, draw, **settings)
+    return operator, extreme_eigenpairs(operator, draw, Search(**settings))
+
+
+def started(size: int, *, seed: int = 0, block: int = 1) -> torch.Tensor:
+    drawn = torch.stack([gaussian(size, seed, "start", index) for index in range(block)])
+    return orthonormalized(drawn, 0.0)[0]
+
+
+def relation_error(matrix: torch.Tensor, run) -> float:
+    """How far A Qᵀ = Qᵀ T + Nᵀ F, Q and N orthonormal, is from holding."""
+    q = run.basis.matrix()
+    t, f = torch.from_numpy(run.projected), torch.from_numpy(run.coupling)
+    rest = matrix @ q.T - q.T @ t - run.beyond.T @ f
+    rows = torch.cat([q, run.beyond])
+    return float(
+        max(rest.abs().max(), (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype)).abs().max())
+    )
 
 
 def test_eigenpairs_of_a_rotated_matrix() -> None:
@@ -34,7 +61,7 @@ def test_eigenpairs_of_a_rotated_matrix() -> None:
 
 
 def test_residuals_are_what_they_say_and_unconverged_pairs_are_told() -> None:
-    operator, pairs = pairs_of(SPECTRUM, max_steps=8)
+    operator, pairs = pairs_of(SPECTRUM, products=8)
     for value, vector, residual in zip(pairs.values, pairs.vectors, pairs.residuals, strict=True):
         assert residual == pytest.approx(float((operator.matrix @ vector - value * vector).norm()))
         # A residual bounds the distance to the nearest eigenvalue.
@@ -45,11 +72,11 @@ def test_residuals_are_what_they_say_and_unconverged_pairs_are_told() -> None:
 def test_no_ghosts_after_convergence() -> None:
     """Without reorthogonalization, copies of the dominant eigenvalue appear."""
     operator = MatrixOperator(rotated([*np.linspace(0, 1, 120), 1000.0]))
-    run = lanczos(operator, gaussian(operator.size, 0, "start", 0), 100)
-    values, _ = run.ritz()
+    run = block_lanczos(operator, started(operator.size), 100)
+    values, *_ = run.ritz()
     assert (values > 500).sum() == 1
-    overlaps = run.basis @ run.basis.T - torch.eye(len(run.basis), dtype=torch.float64)
-    assert float(overlaps.abs().max()) < 1e-12
+    assert run.basis.rows == 100
+    assert relation_error(operator.matrix, run) < 1e-11
 
 
 def test_multiple_eigenvalues_of_a_small_invariant_space() -> None:
@@ -64,12 +91,55 @@ def test_one_parameter() -> None:
     assert pairs.residuals[0] == 0.0
 
 
+@pytest.mark.parametrize("block", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1 << 30, 24])
+def test_blocks_and_restarts_find_the_same_pairs(block: int, rows: int) -> None:
+    """With a triple and a double eigenvalue, whose copies a block of three sees at once."""
+    spectrum = [-1.5, -1.5, -0.4, *np.linspace(-0.05, 0.1, 120), 2.5, 7.0, 7.0, 7.0]
+    operator, pairs = pairs_of(
+        spectrum, largest=4, smallest=2, block=block, rows=rows, tolerance=1e-7
+    )
+    assert pairs.krylov.basis.rows <= max(rows, 26)
+    assert relation_error(operator.matrix, pairs.krylov) < 1e-11
+    if block == 3:
+        np.testing.assert_allclose(pairs.values, [7.0, 7.0, 7.0, 2.5, -1.5, -1.5], rtol=1e-9)
+    else:  # each value found is an eigenvalue, and the extreme ones are among them
+        assert [pairs.values[0], pairs.values[-1]] == pytest.approx([7.0, -1.5])
+        assert all(np.abs(np.array(spectrum) - value).min() < 1e-8 for value in pairs.values)
+
+
+def test_a_restart_keeps_the_wanted_ends_and_the_relation() -> None:
+    operator = MatrixOperator(rotated([*np.linspace(-1, 1, 90), 3.0, -4.0]))
+    run = block_lanczos(operator, started(92, block=2), 60, restart=Restart(20, 4, 3))
+    assert run.products == 60
+    assert run.basis.rows <= 20
+    assert relation_error(operator.matrix, run) < 1e-12
+    values, columns, residuals = run.ritz()
+    np.testing.assert_allclose(values[[-1, 0]], [3.0, -4.0], rtol=1e-8)
+    vectors = torch.from_numpy(columns.T.copy()) @ run.basis.matrix()
+    for value, vector, residual in zip(values, vectors, residuals, strict=True):
+        image = operator.matrix @ vector - value * vector
+        assert residual == pytest.approx(float(image.norm()), abs=1e-12)
+
+
+def test_locked_rows_leave_the_compression_to_the_complement() -> None:
+    matrix = rotated(SPECTRUM)
+    known = block_lanczos(MatrixOperator(matrix), started(len(matrix)), 7)
+    start = gaussian(len(matrix), 5, "start", 0)[None]
+    known.basis.remove(start)
+    rows, _ = orthonormalized(start, 0.0)
+    run = block_lanczos(MatrixOperator(matrix), rows, 12, locked=known.basis)
+    q = known.basis.matrix()
+    rest = torch.eye(len(matrix), dtype=torch.float64) - q.T @ q
+    assert relation_error(rest @ matrix @ rest, run) < 1e-12
+
+
 def test_quadrature_integrates_polynomials_exactly() -> None:
     """m nodes of Gauss quadrature are exact up to degree 2m − 1, and not beyond."""
     matrix = rotated(SPECTRUM)
     start = gaussian(len(matrix), 0, "start", 0)
     unit = start / start.norm()
-    nodes, weights = Quadrature.rule(lanczos(MatrixOperator(matrix), start, 5))
+    nodes, weights = gauss_rule(matrix.numpy(), start.numpy(), 5)
     moment = unit.clone()
     for degree in range(11):
         expected = float(unit @ moment)
@@ -93,18 +163,27 @@ def test_density_keeps_its_mass_and_place() -> None:
     assert curve.max() == pytest.approx(peak, rel=1e-2)
 
 
-def probes_of(matrix: torch.Tensor, seed: int, *, known_steps: int, probes: int = 10):
+def probes_of(
+    matrix: torch.Tensor,
+    seed: int,
+    *,
+    known_steps: int,
+    probes: int = 10,
+    more: int = 0,
+    steps: int = 3,
+    grouped=None,
+):
     operator = MatrixOperator(matrix)
-    known = lanczos(operator, gaussian(operator.size, 999, "known", 0), known_steps)
+    known = block_lanczos(operator, started(operator.size, seed=999), known_steps)
     half = operator.size // 2
     return draw_probes(
         operator,
         lambda index: rademacher(operator.size, seed, "probes", index),
         known,
+        ProbePlan(probes, steps, min(probes, 10)),
         blocks=(slice(0, half), slice(half, operator.size)),
-        pilot=probes,
-        steps=3,
-        enough=lambda samples: probes,
+        enough=lambda samples: probes + more,
+        grouped=grouped,
     )
 
 
@@ -143,6 +222,71 @@ def test_full_krylov_space_leaves_no_variance() -> None:
     )
 
 
+def test_the_block_rules_bracket_and_integrate_exactly() -> None:
+    """Known part and block rule together give each probe's moments; the trace is exact."""
+    matrix = rotated(SPECTRUM)
+    found = probes_of(matrix, 3, known_steps=5, steps=4)
+    size = len(matrix)
+    for index, sample in enumerate(found.samples):
+        bulk = size - 5
+        for rule in (found.quadrature, found.below, found.above):
+            weights, nodes = rule.weights[index], rule.nodes[index]
+            kept = np.isfinite(nodes)
+            assert weights.sum() == pytest.approx(1.0)
+            # The rest's mass is set to its mean, which scales its moments.
+            inner = weights[kept][5:] * nodes[kept][5:]
+            raw = sample.trace - found.outer.sum()
+            length = _length_in_complement(matrix, index)
+            assert inner.sum() * size == pytest.approx(raw * bulk / length, rel=1e-8)
+    totals = [
+        float((np.abs(np.nan_to_num(rule.nodes)) * rule.weights).sum(axis=1).mean()) * size
+        for rule in (found.below, found.above)
+    ]
+    many = probes_of(matrix, 3, known_steps=5, steps=30).quadrature
+    truth = float((np.abs(np.nan_to_num(many.nodes)) * many.weights).sum(axis=1).mean()) * size
+    assert min(totals) <= truth <= max(totals)
+
+
+def _length_in_complement(matrix: torch.Tensor, index: int) -> float:
+    """‖z⊥‖² of the probe that ``probes_of(matrix, 3, known_steps=5)`` draws as this one."""
+    known = block_lanczos(MatrixOperator(matrix), started(len(matrix), seed=999), 5)
+    probe = rademacher(len(matrix), 3, "probes", index)[None]
+    known.basis.remove(probe)
+    return float(probe.square().sum())
+
+
+def test_further_probes_and_groups_of_samples() -> None:
+    """Groups are asked of whole probes; what follows for the complement is the same."""
+    first, second = rotated(SPECTRUM, 1), rotated(SPECTRUM[::-1], 2)
+    matrix = (first + 3 * second) / 4
+
+    def grouped(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        forms = torch.stack([vectors @ part @ vectors.T for part in (first, second)])
+        return vectors @ matrix, forms
+
+    plain = probes_of(matrix, 1, known_steps=6, more=5)
+    found = probes_of(matrix, 1, known_steps=6, more=5, grouped=grouped)
+    assert len(found.samples) == 15
+    for one, other in zip(plain.samples, found.samples, strict=True):
+        assert one.trace == pytest.approx(other.trace)
+        assert one.square == pytest.approx(other.square)
+        np.testing.assert_allclose(one.parts, other.parts)
+    np.testing.assert_allclose(plain.quadrature.nodes, found.quadrature.nodes, atol=1e-9)
+    probe = rademacher(len(matrix), 1, "probes", 4)
+    expected = [float(probe @ part @ probe) for part in (first, second)]
+    np.testing.assert_allclose(found.groups[:, 4], expected)
+    assert not plain.groups.size
+
+
+def test_the_diagonal_and_its_error() -> None:
+    matrix = rotated(SPECTRUM)
+    value, stderr = probes_of(matrix, 2, known_steps=6, probes=200).diagonal
+    off = (value - matrix.diagonal()) / stderr
+    assert float(off.square().mean()) == pytest.approx(1.0, abs=0.35)
+    twice, _ = probes_of(matrix, 2, known_steps=len(matrix), probes=2).diagonal
+    torch.testing.assert_close(twice, matrix.diagonal(), atol=1e-10, rtol=0)
+
+
 @pytest.mark.long
 def test_trace_intervals_cover_at_their_level_and_are_not_too_wide() -> None:
     """Nominal 95 % over 400 seeds, with outliers and a bulk: at least 92 %, at most 1.3 × ideal."""
@@ -160,53 +304,31 @@ def test_trace_intervals_cover_at_their_level_and_are_not_too_wide() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_stop_rule_and_tolerance_scale_with_the_operator(scale):
     op = MatrixOperator(rotated([scale * v for v in SPECTRUM]))
-    pairs = extreme_eigenpairs(
-        op,
-        lambda i: gaussian(op.size, 0, "t", i),
-        largest=3,
-        smallest=2,
-        tolerance=1e-6,
-        max_steps=200,
-    )
+    pairs = extreme_eigenpairs(op, lambda i: gaussian(op.size, 0, "t", i), Search(3, 2, 1e-6, 200))
     assert pairs.converged.all()
     assert pairs.tolerance == pytest.approx(7e-6 * scale, rel=1e-6)
     base = MatrixOperator(rotated(SPECTRUM))
-    extreme_eigenpairs(
-        base,
-        lambda i: gaussian(base.size, 0, "t", i),
-        largest=3,
-        smallest=2,
-        tolerance=1e-6,
-        max_steps=200,
-    )
+    extreme_eigenpairs(base, lambda i: gaussian(base.size, 0, "t", i), Search(3, 2, 1e-6, 200))
     assert op.products == base.products
 
 
 def test_norm_is_the_largest_magnitude():
     op = MatrixOperator(rotated([-9.0, *np.linspace(0, 1, 20)]))
     assert extreme_eigenpairs(
-        op,
-        lambda i: gaussian(op.size, 0, "t", i),
-        largest=2,
-        smallest=1,
-        tolerance=1e-8,
-        max_steps=50,
+        op, lambda i: gaussian(op.size, 0, "t", i), Search(2, 1, 1e-8, 50)
     ).norm == pytest.approx(9.0)
 
 
-def test_restarts_stay_orthogonal():
+def test_fresh_starts_stay_orthogonal():
     op = MatrixOperator(rotated([2.0] * 30 + [1.0] * 30))
 
     def fresh(step):
         return op.matrix @ (op.matrix @ gaussian(60, 1, "f", 0)) + 1e-7 * gaussian(60, 1, "f", step)
 
-    run = lanczos(op, gaussian(60, 1, "f", 0), 30, fresh=fresh)
-    assert (
-        float(
-            (run.basis @ run.basis.T - torch.eye(len(run.basis), dtype=torch.float64)).abs().max()
-        )
-        < 1e-12
-    )
+    start, _ = orthonormalized(gaussian(60, 1, "f", 0)[None], 0.0)
+    run = block_lanczos(op, start, 30, fresh=fresh)
+    assert run.basis.rows == 30
+    assert relation_error(op.matrix, run) < 1e-12
 
 
 def test_an_outer_eigenvalue_that_appears_late_is_waited_for() -> None:
@@ -215,7 +337,5 @@ def test_an_outer_eigenvalue_that_appears_late_is_waited_for() -> None:
     operator = MatrixOperator(matrix)
     start = torch.ones(62, dtype=torch.float64)
     start[0] = 1e-9
-    pairs = extreme_eigenpairs(
-        operator, lambda index: start, largest=1, smallest=1, tolerance=1e-3, max_steps=60
-    )
+    pairs = extreme_eigenpairs(operator, lambda index: start, Search(1, 1, 1e-3, 60))
     assert pairs.values[0] == pytest.approx(3.0, rel=1e-6)

@@ -46,9 +46,11 @@ def spectrum(**changes):
         K_H1=sampled(0.2, 0.05),
         K_H05=sampled(0.3, 0.05),
         near_zero=sampled(0.8, 0.1),
+        operator=Label("hessian", "Hessian"),
         type=Label("mainly_positive", "C_t = -0.1"),
         eigenvalues=np.array([10.0, 4.0, -1.0]),
         residuals=np.array([1e-4, 0.5, 1e-3]),
+        sampling=np.array([0.1, 0.05, 0.01]),
         converged=np.array([True, False, True]),
         density=Density(x, density, 0.5 * density, 1.5 * density, exact(0.2), nodes, weights),
         layers=Layers(
@@ -58,7 +60,12 @@ def spectrum(**changes):
             np.array([11.0, 4.5]),
             np.array([13.0, 5.5]),
             np.array([12 / 17, 5 / 17]),
+            np.array([8.0, 3.0]),
+            np.array([7.5, 2.5]),
+            np.array([8.5, 3.5]),
         ),
+        eigenvectors=None,
+        diagonal=None,
     )
     return replace(result, **changes)
 

@@ -64,7 +64,7 @@ def test_layers_without_ends_or_values_are_drawn():
     nan, inf = math.nan, math.inf
     layers = Layers(
         ("a", "b"), np.array([1, 1]), np.array([1.0, nan]), np.array([-inf, nan]),
-        np.array([inf, nan]), np.array([nan, nan]),
+        np.array([inf, nan]), np.array([nan, nan]), *[np.array([1.0, nan])] * 3,
     )  # fmt: skip
     figure = spectrum.figures(build.spectrum(layers=layers), CAPTION)["layers"]
     figure.canvas.draw()
@@ -75,7 +75,9 @@ def test_many_layers_leave_out_the_smallest():
     count = 50
     trace = np.arange(1.0, count + 1)
     names = tuple(f"layer{i}" for i in range(count))
-    layers = Layers(names, np.ones(count), trace, trace, trace, trace / trace.sum())
+    layers = Layers(
+        names, np.ones(count), trace, trace, trace, trace / trace.sum(), trace, trace, trace
+    )
     axes = spectrum.figures(build.spectrum(layers=layers), CAPTION)["layers"].axes[0]
     assert len(axes.patches) == 40
     assert "the 10 smallest left out" in axes.get_title(loc="left")

@@ -10,13 +10,13 @@ import torch
 from lla.analyses.spectral import SpectralProducts
 from lla.analyses.spectrum import Layers, SpectrumConfig
 from lla.analyses.workspace import Workspace
-from lla.estimate import mean_of
+from lla.estimate import Estimate, mean_of
 from lla.krylov import Krylov, Probes, Restricted, Search, extreme_eigenpairs
 from lla.problem import Problem
 from lla.problem.parameters import ParameterSpace
 from lla.seeding import gaussian
 
-__all__ = ["layers_of"]
+__all__ = ["layer_traces", "layers_of"]
 
 _TOLERANCE = 1e-3
 
@@ -35,12 +35,11 @@ def layers_of(
     """Trace and largest eigenvalue of each layer's block."""
     probes = workspace.get(shared.probes, problem)
     krylov = workspace.get(shared.spectrum, problem).pairs.krylov
-    space, confidence = problem.space, workspace.confidence
+    space = problem.space
     owners = [name.rpartition(".")[0] or name for name in space.names]
     names = tuple(dict.fromkeys(owners))
     member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
-    parts = np.stack([sample.parts for sample in probes.samples]) @ member.T
-    traces = [mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T]
+    traces = layer_traces(probes, member, workspace.confidence)
     whole = sum(trace.value for trace in traces)
     values = np.array([trace.value for trace in traces])
     sharpness = []
@@ -62,6 +61,18 @@ def layers_of(
         lambda_max_low=np.array([bounds.low for bounds in sharpness]),
         lambda_max_high=np.array([bounds.high for bounds in sharpness]),
     )
+
+
+def layer_traces(probes: Probes, member: np.ndarray, confidence: float) -> list[Estimate]:
+    """The trace of each layer's block.
+
+    Args:
+        probes: Samples with a part for each parameter.
+        member: 1 where a parameter is a layer's, else 0: shape (layers, parameters).
+        confidence: Of the intervals.
+    """
+    parts = np.stack([sample.parts for sample in probes.samples]) @ member.T
+    return [mean_of(column, confidence, pilot=probes.pilot, method="") for column in parts.T]
 
 
 def _places(space: ParameterSpace, owners: list[str], name: str) -> tuple[slice, ...]:
