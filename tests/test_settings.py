@@ -41,7 +41,7 @@ def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
         ({"training": {"lr": 0}}, "[training] lr = 0 is not valid: it is not greater than 0"),
         ({"training": {"optimizer": "x"}}, "it is none of 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ({"training": {"betas": 3}}, "[training] betas = 3 is not valid: it is no list"),
-        ({"loss": 3}, "no section [loss]"),
+        ({"loss": 3}, "loss = 3 stands in no section"),
     ],
 )
 def test_mistakes_are_named(values: dict[str, object], words: str) -> None:
