@@ -13,17 +13,19 @@ import torch
 from torch import nn
 
 from lla.checkpoint import Checkpoint
-from lla.errors import CheckpointError, DataError, LlaError, ProblemError
+from lla.errors import CheckpointError, ConfigurationError, DataError, LlaError, ProblemError
+from lla.problem.code import as_guest
 from lla.problem.data import load_data, make_dataset
-from lla.problem.inputs import described, in_dtype, mapped
-from lla.problem.losses import BatchLoss, adapt, resolve_loss
-from lla.problem.model import make_model
+from lla.problem.inputs import in_dtype, leaves, mapped
+from lla.problem.losses import BatchLoss, adapt, named_losses, resolve_loss
+from lla.problem.mistakes import explained
+from lla.problem.model import make_model, refuse_meta
 from lla.problem.parameters import ParameterSpace
 from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem, copied
 from lla.problem.readers.batches import Data, store_of
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
-__all__ = ["build", "from_objects"]
+__all__ = ["build", "from_objects", "refuse_no_network"]
 
 _CHUNKS_CHECKED = 8
 
@@ -97,6 +99,8 @@ def from_objects(
         DataError: A sample is unreadable, or samples differ in shape.
         ProblemError: Model, data and loss do not fit together.
     """
+    refuse_no_network(module)
+    refuse_meta(module, "the model")
     if isinstance(loss, str):
         loss = LossSpec(name=loss)
     if isinstance(loss, LossSpec):
@@ -109,6 +113,25 @@ def from_objects(
     )
     module = copied(module).eval()
     return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
+
+
+def refuse_no_network(module: object) -> None:
+    """Refuse what is no network, as a class instead of an instance, or data in its place.
+
+    Raises:
+        ConfigurationError: It is no ``nn.Module``.
+    """
+    if isinstance(module, nn.Module):
+        return
+    if isinstance(module, type):
+        raise ConfigurationError(
+            f"the model is the class {module.__name__}, not a network",
+            f"make one, with the trained weights in it: {module.__name__}(…)",
+        )
+    raise ConfigurationError(
+        f"the model is a {type(module).__name__}, no torch.nn.Module",
+        "pass the network first, then the data: lla.analyze(model, data, loss)",
+    )
 
 
 def _assemble(
@@ -133,7 +156,8 @@ def _assemble(
         loss_name=loss.name,
         loss_args=dict(loss.args),
     )
-    _check(problem)
+    with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
+        _check(problem)
     return problem
 
 
@@ -167,6 +191,12 @@ def _check(problem: Problem) -> None:
                 "two passes over a batch gave different losses: the network or the loss is random",
                 "switch dropout and sampling off in evaluation mode",
             )
+        if float(first.weight) < 0:
+            raise ProblemError(
+                f"the loss returned {float(first.weight):g} as the count of a batch",
+                "return (sum, count) with the number of targets that the sum is over",
+            )
+        _check_differentiable(problem, batch)
         whole = problem.evaluate(problem.theta)
         for part in itertools.islice(problem.data.chunks(), _CHUNKS_CHECKED):
             _check_additive(problem, part)
@@ -177,17 +207,49 @@ def _check(problem: Problem) -> None:
             "all targets are ignored: there is no loss", "check the targets and ignore_index"
         ) from None
     except Exception as error:
-        shapes = f"{described(batch.inputs)} inputs, {described(batch.targets)} targets"
-        detail = (str(error) or type(error).__name__).splitlines()[0]
-        raise ProblemError(
-            f"network and loss cannot process the data ({shapes} in a chunk): {detail}",
-            "compare shapes and labels with what the network and the loss expect",
-        ) from error
+        raise explained(error, batch) from error
     if not math.isfinite(whole.loss):
-        raise CheckpointError(
-            f"the loss at the checkpoint is {whole.loss}",
-            "look for NaN in the data, analyse an earlier checkpoint, or try --dtype float64",
+        raise _not_finite(problem, whole.loss)
+
+
+def _check_differentiable(problem: Problem, batch: Batch) -> None:
+    """The loss must have come from the parameters by operations that autograd knows."""
+    with torch.enable_grad(), problem.second_order():
+        total = problem.terms(problem.theta.detach().requires_grad_(), batch).total
+    if not total.requires_grad:
+        raise ProblemError(
+            "the loss does not depend on the parameters by autograd",
+            "look for detach(), no_grad, .data, NumPy, argmax or rounding in network and loss",
         )
+
+
+def _not_finite(problem: Problem, loss: float) -> LlaError:
+    """Where a loss that is no number comes from: the data, the weights, or the loss itself."""
+    reason = f"the loss at the checkpoint is {loss}"
+    data = problem.data
+    for name, tensors in (("inputs", leaves(data.inputs)), ("targets", (data.targets,))):
+        for part in tensors:
+            bad = part.isnan() if bool(part.isnan().any()) else ~part.isfinite()
+            if bool(bad.any()):
+                kind = "NaN" if bool(part.isnan().any()) else "infinite numbers"
+                sample = int(bad.reshape(len(part), -1).any(1).nonzero()[0])
+                return DataError(
+                    f"{reason}: the {name} hold {kind}, first in sample {sample}",
+                    "leave such samples out of the data, or replace the values",
+                )
+    if not bool(problem.theta.isfinite().all()):
+        return CheckpointError(
+            f"{reason}: the weights hold NaN or infinite numbers", "analyse an earlier checkpoint"
+        )
+    if problem.loss_name not in named_losses():
+        return ProblemError(
+            f"{reason}, and data and weights are finite",
+            f"look for a division by 0 or a logarithm of 0 in {problem.loss_name} or the network",
+        )
+    return CheckpointError(
+        f"{reason}, and data and weights are finite",
+        "analyse an earlier checkpoint, or try --dtype float64",
+    )
 
 
 def _check_additive(problem: Problem, batch: Batch) -> None:
