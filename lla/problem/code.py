@@ -34,8 +34,8 @@ def as_guest(doing: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except SystemExit as end:
-        code = "" if end.code is None else f" ({end.code})".splitlines()[0]
-        raise ConfigurationError(f"{doing} ended the program: sys.exit{code}", remedy) from end
+        code = "" if end.code is None else str(end.code)
+        raise ConfigurationError(f"{doing} ended the program: sys.exit({code})", remedy) from end
     finally:
         sys.argv = given
 

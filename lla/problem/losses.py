@@ -131,9 +131,9 @@ def _first_parameter(function: Callable[..., Any], options: dict[str, Any]) -> s
         signature.bind(None, None, **options)
     except TypeError as error:
         name = getattr(function, "__name__", type(function).__name__)
-        given = ", ".join(options)
+        given, takes = ", ".join(options), ", ".join(signature.parameters)
         raise ConfigurationError(
-            f"the loss {name}{signature} cannot be called with two arguments"
+            f"the loss {name}({takes}) cannot be called with two arguments"
             f"{f' and {given}' if given else ''}: {error}",
             "write it as fn(output, target) or fn(module, batch); others by name: [loss] args",
         ) from None
