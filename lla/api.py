@@ -14,6 +14,7 @@ from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
 from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
 from lla.problem import Data, DataSpec, LossSpec, Training
+from lla.problem.assembly import refuse_no_network
 from lla.problem.live import Problem
 from lla.problem.problem import Problem as AnyProblem
 from lla.progress import Progress
@@ -32,8 +33,8 @@ def analyze(
     loss: str | LossSpec | Callable[..., Any] | None = None,
     *,
     training: Training | Mapping[str, Any] | None = None,
-    only: Sequence[str] = (),
-    skip: Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     settings: Sections | None = None,
     batch_size: int = 256,
     recipe: str | Path | None = None,
@@ -67,15 +68,15 @@ def analyze(
         >>> report = lla.analyze(model, (x, y), only=["spectrum"])  # doctest: +SKIP
         >>> report.metrics["hessian/lambda_max"].value  # doctest: +SKIP
     """
-    sections = {name: dict(keys) for name, keys in (settings or {}).items()}
-    sections.setdefault("run", {}).update(
-        {name: list(value) for name, value in (("only", only), ("skip", skip)) if value}
-    )
+    sections = _sections(settings, only, skip)
     stated = {"data": data, "loss": loss, "training": training}
     if isinstance(model, (str, Path)):
         _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")
         found = gather(model, recipe=Path(recipe) if recipe else None, flags=sections)
-        return analyze_checkpoint(model, found, trust=trust, progress=progress)
+        with found.pointing_to_recipe():
+            return analyze_checkpoint(model, found, trust=trust, progress=progress)
+    if not isinstance(model, AnyProblem):
+        refuse_no_network(model)
     twice = {key: sections.get(key) for key in ("model", "data", "loss", "training")}
     _refuse(twice, "settings cannot hold it", "%s=… of lla.analyze or lla.Problem")
     resolved = resolve([Source("lla.analyze(…)", sections)])
@@ -85,6 +86,24 @@ def analyze(
     else:
         problem = _problem(model, data, loss, training, batch_size, resolved)
     return analyze_problem(problem, _facts(problem), _as_run(resolved, problem), progress=progress)
+
+
+def _sections(
+    settings: Sections | None, only: str | Sequence[str], skip: str | Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The settings that the arguments state."""
+    sections = dict(settings or {})
+    for name, keys in sections.items():
+        if not isinstance(keys, Mapping):
+            raise ConfigurationError(
+                f"settings: '{name}' is a {type(keys).__name__}, no table of keys",
+                "pass sections of keys, as settings={'spectrum': {'steps': 500}}",
+            )
+    made = {name: dict(keys) for name, keys in sections.items()}
+    for name, value in (("only", only), ("skip", skip)):
+        if value:
+            made.setdefault("run", {})[name] = [value] if isinstance(value, str) else list(value)
+    return made
 
 
 def _refuse(given: Mapping[str, Any], why: str, instead: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,17 +87,19 @@ def _model(made: Draft, found: Inspection, place: Path) -> None:
     if found.brings_network:
         made.add("# the checkpoint brings its network along: no factory is needed", "")
         return
-    factories = list(_factories(place))
+    factories = list(_in_code(place, _makes_network))
     stem = Path(found.path).stem
     alike = [name for name in factories if name.rpartition(":")[2] == stem]
+    # Functions that do not say what they return are listed, never chosen.
+    listed = [*factories, *_in_code(place, _may_make_network)]
     if len(factories) == 1 or len(alike) == 1:
         why = "named like the checkpoint" if alike else "the only network beside the checkpoint"
         made.add(f"# {why}; correct it if it is another")
         made.add(f'factory = "{(alike or factories)[0]}"', "args = { }")
     else:
-        example = factories[0] if factories else "models.py:make_model"
-        if factories:
-            made.add(f"# found beside the checkpoint: {', '.join(factories[:12])}")
+        example = listed[0] if listed else "models.py:make_model"
+        if listed:
+            made.add(f"# found beside the checkpoint: {', '.join(listed[:12])}")
         made.ask("model.factory", f'"{example}"', "the function or class that makes the network")
         made.add("# args = { width = 16 }")
     if len(found.weights) > 1:
@@ -143,15 +145,15 @@ def _training(made: Draft, found: Inspection) -> None:
             made.add(f"# {key} = …             # {_ABOUT[key]}; without it, no verdict")
 
 
-def _factories(place: Path) -> Iterator[str]:
-    """Networks in the Python files of a folder, by reading the code without running it."""
+def _in_code(place: Path, wanted: Callable[[ast.stmt], bool]) -> Iterator[str]:
+    """What a folder's Python files define, by reading the code without running it."""
     for path in sorted(place.glob("*.py")):
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, SyntaxError, RecursionError):
             continue
         for node in tree.body:
-            if _makes_network(node):
+            if wanted(node):
                 assert isinstance(node, (ast.ClassDef, ast.FunctionDef))
                 yield f"{path.name}:{node.name}"
 
@@ -163,6 +165,17 @@ def _makes_network(node: ast.stmt) -> bool:
     if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.returns:
         return "Module" in ast.unparse(node.returns) or "Sequential" in ast.unparse(node.returns)
     return False
+
+
+def _may_make_network(node: ast.stmt) -> bool:
+    """A public function that can be called without arguments and returns something unannotated."""
+    if not isinstance(node, ast.FunctionDef) or node.name.startswith("_") or node.returns:
+        return False
+    given = node.args
+    without_default = len(given.posonlyargs + given.args) - len(given.defaults)
+    if without_default or any(default is None for default in given.kw_defaults):
+        return False
+    return any(isinstance(part, ast.Return) and part.value for part in ast.walk(node))
 
 
 def _data_files(place: Path) -> Iterator[tuple[str, list[str]]]:

@@ -21,7 +21,9 @@ __all__ = [
     "NothingToDoError",
     "ProblemError",
     "ReportError",
+    "SettingsFileError",
     "UnsafeCheckpointError",
+    "UnstatedError",
     "nearest",
     "printable",
 ]
@@ -48,6 +50,20 @@ class ConfigurationError(LlaError):
     """A flag, an environment variable, a recipe or a policy is invalid."""
 
     exit_code = 2
+
+
+class SettingsFileError(ConfigurationError):
+    """A file of settings cannot be read."""
+
+    exit_code = 5
+
+
+class UnstatedError(ConfigurationError):
+    """A setting without which there is no problem is not stated anywhere."""
+
+    def __init__(self, reason: str, remedy: str, key: str) -> None:
+        super().__init__(reason, remedy)
+        self.key = key
 
 
 class ProblemError(LlaError):
@@ -109,5 +125,6 @@ def printable(text: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known name a misspelt one may have meant: ``" (did you mean 'lr'?)"`` or ``""``."""
-    found = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{found[0]}'?)" if found else ""
+    names = {name.casefold(): name for name in known}
+    found = get_close_matches(word.casefold(), names, n=1, cutoff=0.5)
+    return f" (did you mean '{names[found[0]]}'?)" if found else ""

@@ -2,12 +2,15 @@
 
 Settings are sections of keys. ``run`` holds what every analysis obeys; ``model``, ``data``,
 ``loss`` and ``training`` state the problem; each analysis has a section of its own name. A source
-is a mapping from sections to keys to values; later sources win key by key.
+is a mapping from sections to keys to values; later sources win key by key, as
+:class:`lla.sources.Layers` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,15 +20,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lla.analyses.analysis import Config
 from lla.analyses.registry import available
 from lla.checkpoint.files import split_scheme, stem_of
-from lla.errors import ConfigurationError, nearest
+from lla.errors import ConfigurationError, UnstatedError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
-from lla.sources import Source, find_recipe, read_project, read_recipe
+from lla.sources import OWNERS, Layers, Source, find_recipe, read_project, read_recipe, typed
 from lla.validation import first_mistake
 
 __all__ = [
     "RunSettings",
     "Settings",
     "gather",
+    "is_recipe",
+    "meant",
     "resolve",
 ]
 
@@ -36,7 +41,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 class RunSettings(BaseModel):
     """What every analysis of a run obeys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     only: tuple[str, ...] = Field((), description="run these analyses only")
     skip: tuple[str, ...] = Field((), description="leave these analyses out")
@@ -62,14 +67,15 @@ class RunSettings(BaseModel):
         unit = number[-1:] if number[-1:] in "KMGT" else ""
         try:
             return int(float(number.removesuffix(unit)) * _UNITS[unit])
-        except ValueError:
+        except (ValueError, OverflowError):
             raise ValueError(f"'{value}' is not a size like 8GiB") from None
 
     @field_validator("only", "skip", "params", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        texts = [value] if isinstance(value, str) else value
-        return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+        texts = value if isinstance(value, (list, tuple)) else [value]
+        parts = (part.strip() for text in texts for part in str(text).split(","))
+        return tuple(part for part in parts if part)
 
 
 _PROBLEM_SECTIONS: dict[str, type[BaseModel]] = {
@@ -93,6 +99,7 @@ class Settings:
         training: How the network was trained.
         analyses: Configuration of each analysis, by name.
         origins: Where each value that is not a default came from, by ``section.key``.
+        recipe: The recipe's file, if there is one.
     """
 
     run: RunSettings = field(default_factory=RunSettings)
@@ -102,6 +109,19 @@ class Settings:
     training: Training = field(default_factory=Training)
     analyses: Mapping[str, Config] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    recipe: Path | None = None
+
+    @contextmanager
+    def pointing_to_recipe(self) -> Iterator[None]:
+        """Where something is stated nowhere and there is a recipe, say that it belongs in there."""
+        try:
+            yield
+        except UnstatedError as error:
+            if self.recipe is None:
+                raise
+            raise UnstatedError(
+                error.reason, f"fill in {error.key} in {self.recipe}", error.key
+            ) from None
 
     def with_facts(self, facts: Mapping[str, Any]) -> Settings:
         """Fill in what the settings leave open of the training from what a checkpoint tells."""
@@ -152,21 +172,17 @@ def resolve(
     """
     *lower, flags = sources or (Source("flags", {}),)
     stack = [*lower, _environment_source(environment or {}), flags]
-    merged: dict[str, dict[str, Any]] = {name: {} for name in _sections()}
-    origins: dict[str, str] = {}
+    layers = Layers()
     for source in stack:
         for section, keys in source.values.items():
             _refuse_unknown(section, keys, source.origin)
-            for key, value in keys.items():
-                if key == "args" and section == "model" and isinstance(value, Mapping):
-                    value = {**merged[section].get("args", {}), **value}
-                merged[section][key] = value
-                origins[f"{section}.{key}"] = source.origin
+            layers.add(section, keys, source.origin)
     made = {
-        name: _validated(type, name, merged[name], origins) for name, type in _sections().items()
+        name: _validated(type, name, layers.values.get(name, {}), layers.origins)
+        for name, type in _sections().items()
     }
     problem = {name: made.pop(name) for name in _PROBLEM_SECTIONS}
-    return Settings(**problem, analyses=made, origins=origins)
+    return Settings(**problem, analyses=made, origins=layers.origins)
 
 
 def gather(
@@ -192,7 +208,34 @@ def gather(
     found = recipe or find_recipe(place, stem_of(checkpoint))
     sources = [read_project(Path.cwd()), read_recipe(found) if found else None]
     known = [source for source in sources if source is not None]
-    return resolve([*known, Source("command line", flags or {})], environment)
+    resolved = resolve([*known, Source("command line", flags or {})], environment)
+    return replace(resolved, recipe=found)
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe: TOML that says its schema, or of sections and keys of ours."""
+    try:
+        source = read_recipe(path)
+        resolve([source])
+    except ConfigurationError:
+        return _says_schema(path)
+    return bool(source.values) or _says_schema(path)
+
+
+def _says_schema(path: Path) -> bool:
+    try:
+        return "schema" in tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def meant(word: str) -> str:
+    """The settings that a word alone may stand for, as ``training.lr``; "" if there are none."""
+    word = word.casefold()
+    if word in OWNERS:
+        return f"{word}.{OWNERS[word]}"
+    names = (name for name, type in _sections().items() if word in type.model_fields)
+    return " or ".join(f"{name}.{word}" for name in names)
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -201,7 +244,11 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 def _refuse_unknown(section: str, keys: Any, origin: str) -> None:
     sections = _sections()
-    if section not in sections or not isinstance(keys, Mapping):
+    if not isinstance(keys, Mapping):
+        raise ConfigurationError(
+            f"{origin}: {section} = {keys!r} stands in no section", _belongs(section, keys)
+        )
+    if section not in sections:
         raise ConfigurationError(
             f"{origin}: there is no section [{section}]{nearest(section, sections)}",
             f"the sections are: {', '.join(sections)}",
@@ -213,6 +260,17 @@ def _refuse_unknown(section: str, keys: Any, origin: str) -> None:
                 f"{origin}: unknown key '{key}' in [{section}]{nearest(key, known)}",
                 f"the keys of [{section}] are: {', '.join(known) or 'none'}",
             )
+
+
+def _belongs(word: str, value: Any) -> str:
+    """Where a setting that stands in no section belongs."""
+    places = meant(word)
+    if not places:
+        return f"the sections are: {', '.join(_sections())}"
+    section, _, key = places.partition(" or ")[0].partition(".")
+    text = f'"{value}"' if isinstance(value, str) else value
+    more = places.partition(" or ")[2]
+    return f"it belongs in [{section}]: {key} = {text}" + (f" (or {more})" if more else "")
 
 
 def _validated(
@@ -239,5 +297,11 @@ def _environment_source(environment: Mapping[str, str]) -> Source:
         key = name.removeprefix(_ENVIRONMENT).lower()
         section = next((one for one in _sections() if key.startswith(f"{one}_")), "run")
         key = key.removeprefix(f"{section}_")
-        values.setdefault(section, {})[key] = text
+        if section == "run" and key not in RunSettings.model_fields and meant(key):
+            variables = meant(key).upper().replace(".", "_").replace(" OR ", f" or {_ENVIRONMENT}")
+            raise ConfigurationError(
+                f"the variable {name} names no setting: only those of [run] go without a section",
+                f"write {_ENVIRONMENT}{variables}",
+            )
+        values.setdefault(section, {})[key] = typed(text)
     return Source("environment (LLA_*)", values)

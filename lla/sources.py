@@ -1,17 +1,37 @@
-"""Where settings come from: recipes and project files, with their paths made usable."""
+"""Where settings come from, with their paths made usable, and how one source lies over another."""
 
 from __future__ import annotations
 
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, SettingsFileError
 
-__all__ = ["Source", "anchored", "find_recipe", "read_project", "read_recipe"]
+__all__ = [
+    "OWNERS",
+    "Layers",
+    "Source",
+    "anchored",
+    "find_recipe",
+    "read_project",
+    "read_recipe",
+    "typed",
+]
+
+# What the other keys of a section are about.
+OWNERS = {"model": "factory", "data": "source", "loss": "name"}
+# The keys that mean nothing for another network, data source or loss. How the network wants its
+# inputs (mean, std, size) and how they are cut (batch_size) stays when the data is another.
+_DESCRIBING = {
+    "model": ("args",),
+    "data": ("split", "target", "inputs", "args", "classes", "limit"),
+    "loss": ("args",),
+}
+_DEFAULT_OWNERS = {"loss": "cross_entropy"}
 
 
 # Data sources that are no files as such: what follows the colon may be one.
@@ -29,6 +49,69 @@ class Source:
 
     origin: str
     values: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Layers:
+    """Sources laid over each other, the weakest first.
+
+    Later values win key by key. ``args`` (of model, data and loss) are merged key by key as well.
+    Where a source names another factory, data source or loss, the weaker ones' keys that describe
+    the former one are dropped.
+
+    Attributes:
+        values: Sections of keys, as they are now.
+        origins: Where each value came from, by ``section.key``.
+    """
+
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+
+    def add(self, section: str, keys: Mapping[str, Any], origin: str) -> None:
+        """Lay a source's section over what there is.
+
+        Raises:
+            ConfigurationError: ``args`` is no table.
+        """
+        below = self.values.setdefault(section, {})
+        if _is_another(section, below, keys):
+            for key in _DESCRIBING[section]:
+                below.pop(key, None)
+                self.origins.pop(f"{section}.{key}", None)
+        for key, value in keys.items():
+            name, told = f"{section}.{key}", origin
+            if key == "args" and section in OWNERS:
+                former = below.get("args", {})
+                if not isinstance(value, Mapping):
+                    raise ConfigurationError(
+                        f"{origin}: [{section}] args = {value!r} is not valid: it is no table",
+                        "args is: keyword arguments, as { width = 16 }",
+                    )
+                if former.keys() - value.keys():
+                    told = f"{self.origins[name]} + {origin}"
+                value = {**former, **value}
+            below[key] = value
+            self.origins[name] = told
+
+
+def _is_another(section: str, below: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
+    """Whether a source names another factory, data source or loss than those below it."""
+    owner = OWNERS.get(section, "")
+    former = below.get(owner) or _DEFAULT_OWNERS.get(section)
+    if owner not in keys or not former:
+        return False
+    # Two spellings of one path are one place.
+    one, other = (os.path.abspath(str(name)) for name in (keys[owner], former))
+    return one != other
+
+
+def typed(text: str) -> Any:
+    """A value as TOML reads it (a number, a list, a table …); what is no TOML is a text."""
+    try:
+        found = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return found if isinstance(found, (bool, int, float, str, list, dict)) else text
 
 
 def find_recipe(place: Path, stem: str) -> Path | None:
@@ -75,7 +158,7 @@ def _toml(path: Path, role: str) -> dict[str, Any]:
         with path.open("rb") as stream:
             return tomllib.load(stream)
     except OSError as error:
-        raise ConfigurationError(
+        raise SettingsFileError(
             f"the {role} {path} cannot be read: {error.strerror}",
             f"name another one, or look for it: ls {path.parent}",
         ) from None

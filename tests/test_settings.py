@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lla.errors import ConfigurationError
-from lla.settings import resolve
+from lla.errors import ConfigurationError, nearest
+from lla.settings import is_recipe, resolve
 from lla.sources import Source, find_recipe, read_recipe
 
 
@@ -41,7 +41,14 @@ def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
         ({"training": {"lr": 0}}, "[training] lr = 0 is not valid: it is not greater than 0"),
         ({"training": {"optimizer": "x"}}, "it is none of 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ({"training": {"betas": 3}}, "[training] betas = 3 is not valid: it is no list"),
-        ({"loss": 3}, "no section [loss]"),
+        ({"run": {"memory": "inf"}}, "'inf' is not a size like 8GiB"),
+        ({"run": {"memory": "1e400GiB"}}, "'1e400GiB' is not a size like 8GiB"),
+        ({"run": {"memory": float("inf")}}, "it is not finite"),
+        ({"training": {"lr": float("inf")}}, "it is not finite"),
+        ({"training": {"weight_decay": float("inf")}}, "it is not finite"),
+        ({"training": {"eps": float("nan")}}, "it is not finite"),
+        ({"seed": 3}, "seed = 3 stands in no section"),
+        ({"loss": 3}, "loss = 3 stands in no section"),
     ],
 )
 def test_mistakes_are_named(values: dict[str, object], words: str) -> None:
@@ -96,3 +103,139 @@ def test_bad_recipe_files(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"r\.toml"):
         read_recipe(path)
+
+
+def test_a_top_level_setting_is_told_its_section() -> None:
+    for key, place in (("seed", "[run]: seed = 3"), ("loss", "[loss]: name = 3")):
+        with pytest.raises(ConfigurationError) as error:
+            resolve([Source("recipe", {key: 3})])  # type: ignore[dict-item]
+        assert error.value.remedy == f"it belongs in {place}"
+
+
+RECIPE = {
+    "model": {"factory": "m.py:f", "args": {"width": 4}},
+    "data": {
+        "source": "d.npz",
+        "split": "train",
+        "classes": [0],
+        "limit": 5,
+        "args": {"a": 1},
+        "mean": 3,
+        "batch_size": 7,
+    },
+    "loss": {"args": {"ignore_index": -1}},
+}
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "origins"),
+    [
+        (  # the same network, data and loss: key by key, args too
+            {
+                "model": {"args": {"depth": 2}},
+                "data": {"source": "./d.npz", "split": "test", "args": {"b": 2}},
+                "loss": {"name": "cross_entropy", "args": {"label_smoothing": 0.1}},
+            },
+            {
+                "model.args": {"width": 4, "depth": 2},
+                "data.split": "test",
+                "data.limit": 5,
+                "data.args": {"a": 1, "b": 2},
+                "loss.args": {"ignore_index": -1, "label_smoothing": 0.1},
+            },
+            {"model.args": "recipe + flags", "data.split": "flags", "data.limit": "recipe"},
+        ),
+        (  # others: what describes the former ones is dropped
+            {
+                "model": {"factory": "m.py:g", "args": {"depth": 2}},
+                "data": {"source": "e.npz"},
+                "loss": {"name": "mse"},
+            },
+            {
+                "model.args": {"depth": 2},
+                "data.split": "",
+                "data.classes": (),
+                "data.limit": None,
+                "data.args": {},
+                "data.mean": (3.0,),
+                "data.batch_size": 7,
+                "loss.args": {},
+            },
+            {"model.args": "flags", "data.limit": None, "data.batch_size": "recipe"},
+        ),
+        ({"model": {"args": {"width": 5}}}, {"model.args": {"width": 5}}, {"model.args": "flags"}),
+        ({"data": {"limit": 0}}, {"data.limit": None}, {"data.limit": "flags"}),
+        ({"data": {"limit": ""}}, {"data.limit": None}, {"data.limit": "flags"}),
+    ],
+)
+def test_what_is_merged_and_what_dropped(
+    flags: dict[str, dict[str, object]],
+    expected: dict[str, object],
+    origins: dict[str, str | None],
+) -> None:
+    settings = resolve([Source("recipe", RECIPE), Source("flags", flags)])
+    for name, value in expected.items():
+        section, _, key = name.partition(".")
+        assert getattr(getattr(settings, section), key) == value, name
+    for name, origin in origins.items():
+        assert settings.origins.get(name) == origin, name
+
+
+def test_args_that_are_no_table_below_others() -> None:
+    flags = Source("flags", {"model": {"args": {"a": 1}}})
+    with pytest.raises(ConfigurationError, match=r"recipe: \[model\] args = 3 .* no table"):
+        resolve([Source("recipe", {"model": {"args": 3}}), flags])
+
+
+def test_variables_carry_lists_and_tables() -> None:
+    found = resolve(
+        [],
+        {
+            "LLA_MODEL_ARGS": "{ width = 4 }",
+            "LLA_DATA_CLASSES": "[0, 2]",
+            "LLA_DATA_SPLIT": "2024",
+            "LLA_DATA_SOURCE": "d.npz",
+            "LLA_PARAMS": '["a.*", "b.*"]',
+            "LLA_ONLY": "spectrum,baseline",
+            "LLA_MEMORY": "8GiB",
+        },
+    )
+    assert found.model.args == {"width": 4}
+    assert found.data.classes == (0, 2)
+    assert (found.data.split, found.data.source) == ("2024", "d.npz")
+    assert found.run.params == ("a.*", "b.*")
+    assert found.run.only == ("spectrum", "baseline")
+    assert found.run.memory == 8 << 30
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("LLA_LR", "LLA_TRAINING_LR"),
+        ("LLA_LOSS", "LLA_LOSS_NAME"),
+        ("LLA_MODEL", "LLA_MODEL_FACTORY"),
+        ("LLA_DATA", "LLA_DATA_SOURCE"),
+    ],
+)
+def test_variables_without_their_section(variable: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError, match=variable) as error:
+        resolve([], {variable: "1"})
+    assert error.value.remedy == f"write {meant}"
+
+
+def test_recipes_are_known_by_what_they_say(tmp_path: Path) -> None:
+    texts = {
+        'schema = 1\n[data]\nlimt = "x"\n': True,
+        "[data]\nlimit = 3\n": True,
+        "x = 3\n": False,
+        "[model]\nlayers = 3\n": False,
+        "import torch\n": False,
+        "": False,
+    }
+    for text, expected in texts.items():
+        (tmp_path / "r.toml").write_text(text)
+        assert is_recipe(tmp_path / "r.toml") == expected, text
+
+
+def test_names_are_near_whatever_their_case() -> None:
+    assert nearest("LR", ["lr", "eps"]) == " (did you mean 'lr'?)"

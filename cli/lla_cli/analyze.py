@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,10 @@ from lla_cli.options import (
     analysis_settings,
     with_parameters,
 )
+from lla_cli.targets import chosen_target
 
 if TYPE_CHECKING:
     from lla.report import Report
-    from lla.settings import Settings
 
 __all__ = ["add_to"]
 
@@ -67,13 +68,11 @@ def _analyze(
     settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
 ) -> Report:
     from lla.checkpoint import recognize
-    from lla.report.storage import refuse_target
 
     checkpoint = values["checkpoint"]
     recognize(checkpoint)  # a wrong file is told before anything is loaded
     resolved = gathered(settings, values, only)
-    target = Path(values["output"]) if values["output"] else _target(checkpoint, resolved)
-    refuse_target(target)
+    target = chosen_target(checkpoint, resolved, values["output"], html=values["html"])
     if values["figures"]:
         _refuse_figures(Path(values["figures"]))
 
@@ -81,26 +80,16 @@ def _analyze(
     from lla.report import write
     from lla_cli.console import watching
 
-    with watching(quiet=values["quiet"]) as progress:
+    # What the user's code prints goes to stderr: stdout is for the result alone.
+    with (
+        redirect_stdout(sys.stderr),
+        watching(quiet=values["quiet"]) as progress,
+        resolved.pointing_to_recipe(),
+    ):
         report = analyze_checkpoint(
             checkpoint, resolved, trust=trust_of(values), progress=progress, command=sys.argv
         )
     return write(report, target)
-
-
-def _target(checkpoint: str, settings: Settings) -> Path:
-    """``<stem>.lla.h5``; but a report there that holds more than this run gives is not replaced."""
-    from lla.analyses.registry import select
-    from lla.checkpoint import stem_of
-    from lla.report.storage import stages_of
-
-    stem = stem_of(checkpoint)
-    target = Path(f"{stem}.lla.h5")
-    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
-    if set(stages_of(target) or ()) <= set(made):
-        return target
-    names = "-".join(name for name in made if name != "baseline") or "baseline"
-    return Path(f"{stem}.{names}.lla.h5")
 
 
 def _refuse_figures(folder: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from lla.errors import ConfigurationError
+from lla.sources import typed
 from lla_cli.options import Setting
 
 if TYPE_CHECKING:
@@ -54,8 +54,10 @@ def values_of(
     sections: dict[str, dict[str, Any]] = {}
     for text in values.get("set_") or ():
         path, _, value = _pair(text, "--set")
-        section, _, key = path.partition(".")
-        sections.setdefault(section, {})[key] = _typed(value)
+        section, dot, key = path.partition(".")
+        if not dot:
+            raise _without_section(path, value)
+        sections.setdefault(section, {})[key] = typed(value)
     for setting in settings:
         given = values.get(setting.name)
         if given is None or given == []:
@@ -63,15 +65,37 @@ def values_of(
         keys = sections.setdefault(setting.section, {})
         if setting.name == "model_arg":
             pairs = [_pair(text, "--model-arg") for text in given]
-            keys["args"] = {name: _typed(item) for name, _, item in pairs}
+            _add_args(keys, {name: typed(item) for name, _, item in pairs})
         elif setting.name in ("data", "loss"):
             source, options = _with_options(given)
             keys[setting.key] = source
-            keys.update({"args": options} if setting.name == "loss" and options else {})
-            keys.update(options if setting.name == "data" else {})
+            if setting.name == "loss":
+                _add_args(keys, options)
+            else:
+                keys.update(options)
         else:
             keys[setting.key] = given
     return sections
+
+
+def _add_args(keys: dict[str, Any], args: dict[str, Any]) -> None:
+    """Add arguments to those that ``--set SECTION.args={…}`` gives."""
+    given = keys.get("args", {})
+    # What is no table is told with all other mistakes, where the settings are merged.
+    if args and isinstance(given, Mapping):
+        keys["args"] = {**given, **args}
+
+
+def _without_section(word: str, value: str) -> ConfigurationError:
+    from lla.settings import meant
+
+    found = meant(word)
+    hint = f" (did you mean '{found}'?)" if found else ""
+    name = found.partition(" or ")[0] or f"SECTION.{word}"
+    return ConfigurationError(
+        f"--set {word}={value} is not of the form SECTION.KEY=V{hint}",
+        f"write --set {name}={value}",
+    )
 
 
 def _pair(text: str, flag: str) -> tuple[str, str, str]:
@@ -86,12 +110,4 @@ def _pair(text: str, flag: str) -> tuple[str, str, str]:
 def _with_options(text: str) -> tuple[str, dict[str, Any]]:
     """``source?key=value&key=value`` as a source and its options."""
     source, _, query = text.partition("?")
-    return source, {key: _typed(value) for key, value in parse_qsl(query, keep_blank_values=True)}
-
-
-def _typed(text: str) -> Any:
-    """A value as TOML reads it; anything that is no TOML is a string."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+    return source, {key: typed(value) for key, value in parse_qsl(query, keep_blank_values=True)}

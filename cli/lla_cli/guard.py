@@ -45,6 +45,10 @@ def guarded(*, debug: bool = False, again: Callable[[], str] = lambda: "") -> It
         # The reader of our output has closed it (`lla show … | head`): nothing is wrong.
         sys.stderr.close()
         raise typer.Exit(0) from None
+    except SystemExit as end:
+        # Commands end by typer.Exit: this one is of code that a recipe or a package brought.
+        ended = f"code that was run ended the program: sys.exit({end.code!r})"
+        _fail(ended, "find it with --debug, and put it under: if __name__ == '__main__'", 2, debug)
     except Exception as error:
         reason = f"internal error: {type(error).__name__}: {error}"
         _fail(reason, "run it again with --debug and report what it prints", _INTERNAL, debug)

@@ -65,9 +65,16 @@ def _write(target: Path, text: str) -> None:
 
 
 def _refuse_existing(target: Path, *, force: bool) -> None:
-    from lla.errors import ConfigurationError
+    from lla.errors import ConfigurationError, ReportError
+    from lla.settings import is_recipe
 
-    if target.exists() and not force:
+    if not target.exists():
+        return
+    if not force:
         raise ConfigurationError(
             f"{target} exists already", "edit it, choose another: -o FILE, or replace it: --force"
+        )
+    if not is_recipe(target):
+        raise ReportError(
+            f"{target} is no recipe, and --force replaces recipes only", "choose another: -o FILE"
         )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +11,19 @@ import torch
 from torch import nn
 
 from lla.checkpoint import Checkpoint
-from lla.errors import CheckpointError, DataError, LlaError, ProblemError
+from lla.errors import ConfigurationError
+from lla.problem.checks import check
+from lla.problem.code import as_guest
 from lla.problem.data import load_data, make_dataset
-from lla.problem.inputs import described, in_dtype, mapped
+from lla.problem.inputs import in_dtype, mapped
 from lla.problem.losses import BatchLoss, adapt, resolve_loss
-from lla.problem.model import make_model
+from lla.problem.model import make_model, refuse_meta
 from lla.problem.parameters import ParameterSpace
-from lla.problem.problem import Batch, Dataset, LossFunction, Objective, Problem, copied
+from lla.problem.problem import Dataset, LossFunction, Objective, Problem, copied
 from lla.problem.readers.batches import Data, store_of
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
-__all__ = ["build", "from_objects"]
-
-_CHUNKS_CHECKED = 8
+__all__ = ["build", "from_objects", "refuse_no_network"]
 
 
 def build(
@@ -97,6 +95,8 @@ def from_objects(
         DataError: A sample is unreadable, or samples differ in shape.
         ProblemError: Model, data and loss do not fit together.
     """
+    refuse_no_network(module)
+    refuse_meta(module, "the model")
     if isinstance(loss, str):
         loss = LossSpec(name=loss)
     if isinstance(loss, LossSpec):
@@ -109,6 +109,25 @@ def from_objects(
     )
     module = copied(module).eval()
     return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
+
+
+def refuse_no_network(module: object) -> None:
+    """Refuse what is no network, as a class instead of an instance, or data in its place.
+
+    Raises:
+        ConfigurationError: It is no ``nn.Module``.
+    """
+    if isinstance(module, nn.Module):
+        return
+    if isinstance(module, type):
+        raise ConfigurationError(
+            f"the model is the class {module.__name__}, not a network",
+            f"make one, with the trained weights in it: {module.__name__}(…)",
+        )
+    raise ConfigurationError(
+        f"the model is a {type(module).__name__}, no torch.nn.Module",
+        "pass the network first, then the data: lla.analyze(model, data, loss)",
+    )
 
 
 def _assemble(
@@ -133,7 +152,8 @@ def _assemble(
         loss_name=loss.name,
         loss_args=dict(loss.args),
     )
-    _check(problem)
+    with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
+        check(problem)
     return problem
 
 
@@ -154,61 +174,3 @@ def _placed(data: Dataset, device: str, kind: torch.dtype) -> Dataset:
 
     inputs = mapped(data.inputs, place_input)
     return replace(data, inputs=inputs, targets=place(data.targets))
-
-
-def _check(problem: Problem) -> None:
-    """All data through network and loss: it must run, be deterministic, additive and finite."""
-    batch = next(problem.data.chunks())
-    try:
-        with torch.no_grad():
-            first, second = (problem.terms(problem.theta, batch) for _ in range(2))
-        if not torch.equal(first.total, second.total) and bool(first.total.isfinite()):
-            raise ProblemError(
-                "two passes over a batch gave different losses: the network or the loss is random",
-                "switch dropout and sampling off in evaluation mode",
-            )
-        whole = problem.evaluate(problem.theta)
-        for part in itertools.islice(problem.data.chunks(), _CHUNKS_CHECKED):
-            _check_additive(problem, part)
-    except LlaError:
-        raise
-    except ZeroDivisionError:
-        raise DataError(
-            "all targets are ignored: there is no loss", "check the targets and ignore_index"
-        ) from None
-    except Exception as error:
-        shapes = f"{described(batch.inputs)} inputs, {described(batch.targets)} targets"
-        detail = (str(error) or type(error).__name__).splitlines()[0]
-        raise ProblemError(
-            f"network and loss cannot process the data ({shapes} in a chunk): {detail}",
-            "compare shapes and labels with what the network and the loss expect",
-        ) from error
-    if not math.isfinite(whole.loss):
-        raise CheckpointError(
-            f"the loss at the checkpoint is {whole.loss}",
-            "look for NaN in the data, analyse an earlier checkpoint, or try --dtype float64",
-        )
-
-
-def _check_additive(problem: Problem, batch: Batch) -> None:
-    """A batch's sum and weight must be those of its parts: else chunking changes the loss."""
-    third = torch.arange(batch.samples, device=problem.device) % 3 == 0
-    if bool(third.all()):
-        return
-    # Not halves, and not neighbours: data in order can make those alike by chance.
-    parts = [batch.select(third), batch.select(~third)]
-    with torch.no_grad():
-        whole, *cut = (problem.terms(problem.theta, part) for part in (batch, *parts))
-    pairs = (
-        (float(whole.total), math.fsum(float(part.total) for part in cut)),
-        (float(whole.weight), math.fsum(float(part.weight) for part in cut)),
-    )
-    slack = 1e4 * torch.finfo(problem.theta.dtype).eps
-    for one, other in pairs:
-        if math.isfinite(one) and not math.isclose(one, other, rel_tol=slack, abs_tol=slack):
-            raise ProblemError(
-                f"the loss of a batch is {one:.6g} and that of its parts {other:.6g} in all: it "
-                "depends on how the data is cut",
-                "write it as fn(module, batch) -> (sum, count), with targets counted as the mean "
-                "counts them; layers that mix the samples of a batch cannot be analysed",
-            )

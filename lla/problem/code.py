@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from lla.errors import ConfigurationError, nearest
 
-__all__ = ["function_at"]
+__all__ = ["as_guest", "function_at"]
+
+
+@contextmanager
+def as_guest(doing: str, remedy: str) -> Iterator[None]:
+    """Run code of the user's: it sees no arguments of ours, and cannot end the program.
+
+    Args:
+        doing: What is done with it, used in the message ("the model factory f.py:g").
+        remedy: What to do where it ends the program.
+
+    Raises:
+        ConfigurationError: It called ``sys.exit``.
+    """
+    given = sys.argv
+    # A parser of arguments in there would take ours for its own.
+    sys.argv = given[:1]
+    try:
+        yield
+    except SystemExit as end:
+        code = "" if end.code is None else str(end.code)
+        raise ConfigurationError(f"{doing} ended the program: sys.exit({code})", remedy) from end
+    finally:
+        sys.argv = given
 
 
 def function_at(reference: str, folder: Path, *, role: str) -> Callable[..., Any]:
@@ -32,16 +57,38 @@ def function_at(reference: str, folder: Path, *, role: str) -> Callable[..., Any
             f"the {role} '{reference}' is not of the form file.py:function",
             f"write it as {reference if reference.endswith('.py') else 'models.py'}:FUNCTION",
         )
-    module = _from_file(folder / source, role) if source.endswith(".py") else _named(source, role)
+    with as_guest(
+        f"importing {source} for the {role}",
+        "put what it runs under: if __name__ == '__main__'",
+    ):
+        file = source.endswith(".py")
+        module = _from_file(folder / source, role) if file else _named(source, role)
     found = getattr(module, name, None)
     if not callable(found):
-        public = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        public = _functions(module, two=role == "loss")
         raise ConfigurationError(
             f"the {role} '{name}' does not exist in {source}{nearest(name, public)}",
             f"name one of its functions: {', '.join(public[:8]) or 'there is none'}",
         )
     function: Callable[..., Any] = found
     return function
+
+
+def _functions(module: ModuleType, *, two: bool) -> list[str]:
+    """A module's own public functions and classes; ``two``: functions of two arguments or more."""
+    found = [
+        (name, value) for name, value in vars(module).items() if callable(value) and name[0] != "_"
+    ]
+    own = [(name, value) for name, value in found if _home(value) == module.__name__] or found
+    return [name for name, value in own if not two or _takes_two(value)]
+
+
+def _home(value: Any) -> str:
+    return str(getattr(value, "__module__", ""))
+
+
+def _takes_two(value: Any) -> bool:
+    return inspect.isfunction(value) and len(inspect.signature(value).parameters) >= 2
 
 
 def _from_file(path: Path, role: str) -> ModuleType:
@@ -59,8 +106,10 @@ def _from_file(path: Path, role: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
         raise _import_failed(str(path), role, error) from error
     return module
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lla.errors import ConfigurationError, DataError, ProblemError
+from lla.errors import ConfigurationError, DataError, ProblemError, UnstatedError
+from lla.problem.code import as_guest
 from lla.problem.inputs import Inputs, leaves
 from lla.problem.problem import Dataset
 from lla.problem.readers import open_store
@@ -30,15 +31,25 @@ def load_data(spec: DataSpec, folder: Path, seed: int, *, needs_targets: bool = 
     Raises:
         ConfigurationError: The source is not given, or a key does not exist.
         DataError: The file cannot be read.
-        ProblemError: There are no targets, and the loss needs them.
+        ProblemError: There are no targets, and the loss needs them; or what a factory gives cannot
+            be used.
     """
     if not spec.source:
-        raise ConfigurationError(
+        raise UnstatedError(
             "no data is named, and the loss depends on it",
             "name a file with x and y: --data digits.npz?split=train, or [data] source in a recipe",
+            "data.source",
         )
-    store = open_store(spec, folder)
-    return make_dataset(store, spec, seed, needs_targets=needs_targets)
+    made = spec.source.startswith("factory:")
+    try:
+        with as_guest(f"reading {spec.source}", "return the samples from the factory instead"):
+            store = open_store(spec, folder)
+            return make_dataset(store, spec, seed, needs_targets=needs_targets)
+    except DataError as error:
+        if not made:
+            raise
+        # No file is unreadable: a function of the user's gives what cannot be used.
+        raise ProblemError(error.reason, error.remedy) from error
 
 
 def make_dataset(

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 from torch import nn
 
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, nearest
 from lla.problem import problem
-from lla.problem.assembly import from_objects
+from lla.problem.assembly import from_objects, refuse_no_network
 from lla.problem.readers.batches import Data
 from lla.problem.recipe import LossSpec, Training
 from lla.validation import first_mistake
@@ -56,6 +56,7 @@ class Problem(problem.Problem):
         device: str | None = None,
         dtype: str = "float32",
     ) -> None:
+        refuse_no_network(model)
         first = next(model.parameters(), None)
         made = from_objects(
             model,
@@ -73,6 +74,17 @@ class Problem(problem.Problem):
 def _training(given: Training | Mapping[str, Any] | None) -> Training | None:
     if given is None or isinstance(given, Training):
         return given
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"training is a {type(given).__name__}, no table of keys",
+            f"pass lla.Training(lr=…) or a dict; the keys are: {', '.join(Training.model_fields)}",
+        )
+    for key in given:
+        if key not in Training.model_fields:
+            raise ConfigurationError(
+                f"training: there is no key '{key}'{nearest(str(key), Training.model_fields)}",
+                f"the keys are: {', '.join(Training.model_fields)}",
+            )
     try:
         return Training(**given)
     except ValidationError as error:

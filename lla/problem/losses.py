@@ -80,8 +80,14 @@ class BatchLoss:
         """The function's terms; it may differentiate by the inputs where nobody else does."""
         differentiated = torch.is_grad_enabled()
         with torch.enable_grad():
-            total, count = self.function(module, batch, **self.options)
-        total = torch.as_tensor(total)
+            found = self.function(module, batch, **self.options)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise ProblemError(
+                f"the loss fn(module, batch) returned a {_described(found)}, not (sum, count)",
+                "return the sum over the batch and the number of its targets: return total, count",
+            )
+        total, count = found
+        _refuse_no_tensor(total, "sum")
         count = torch.as_tensor(count, device=total.device).detach()
         return Terms(total if differentiated else total.detach(), count)
 
@@ -94,12 +100,13 @@ def adapt(function: Callable[..., Any], args: dict[str, Any] | None = None) -> L
     it is.
     """
     options = args or {}
-    first = next(iter(inspect.signature(function).parameters), "")
+    first = _first_parameter(function, options)
     if first in ("module", "model"):
         return BatchLoss(function, options)
 
     def of_output(module: nn.Module, batch: Batch) -> Terms:
         mean = function(outputs_of(module, batch), batch.targets, **options)
+        _refuse_no_tensor(mean, "mean")
         if mean.ndim:
             raise ProblemError(
                 f"the loss returned shape {tuple(mean.shape)}, not a scalar mean",
@@ -108,3 +115,42 @@ def adapt(function: Callable[..., Any], args: dict[str, Any] | None = None) -> L
         return Terms(mean * batch.samples, torch.full_like(mean.detach(), batch.samples))
 
     return of_output
+
+
+def _first_parameter(function: Callable[..., Any], options: dict[str, Any]) -> str:
+    """The name of a user's loss' first parameter, if it can be called with two and its options.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # one that is written in C
+        return ""
+    try:
+        signature.bind(None, None, **options)
+    except TypeError as error:
+        name = getattr(function, "__name__", type(function).__name__)
+        given, takes = ", ".join(options), ", ".join(signature.parameters)
+        raise ConfigurationError(
+            f"the loss {name}({takes}) cannot be called with two arguments"
+            f"{f' and {given}' if given else ''}: {error}",
+            "write it as fn(output, target) or fn(module, batch); others by name: [loss] args",
+        ) from None
+    return next(iter(signature.parameters), "")
+
+
+def _refuse_no_tensor(value: Any, what: str) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise ProblemError(
+            f"the loss returned a {type(value).__name__} as its {what}, not a tensor",
+            "return the tensor itself, without .item(), float() or NumPy: it is differentiated",
+        )
+
+
+def _described(value: Any) -> str:
+    return (
+        f"{type(value).__name__} of {len(value)}"
+        if isinstance(value, (tuple, list))
+        else (type(value).__name__)
+    )

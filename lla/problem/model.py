@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,18 @@ import torch
 from torch import nn
 
 from lla.checkpoint import Checkpoint, strip_prefixes
-from lla.errors import CheckpointError, ConfigurationError, ProblemError, nearest
-from lla.problem.code import function_at
+from lla.errors import (
+    CheckpointError,
+    ConfigurationError,
+    LlaError,
+    ProblemError,
+    UnstatedError,
+    nearest,
+)
+from lla.problem.code import as_guest, function_at
 from lla.problem.recipe import ModelSpec
 
-__all__ = ["FixedBatch", "make_model"]
+__all__ = ["FixedBatch", "make_model", "refuse_meta"]
 
 _SHOWN = 4
 
@@ -67,7 +75,10 @@ def make_model(
         return _own_network(checkpoint, device)
     factory = function_at(spec.factory, folder, role="model factory")
     try:
-        module = factory(**spec.args)
+        with as_guest(f"the model factory {spec.factory}", "return the network from it instead"):
+            module = factory(**spec.args)
+    except LlaError:
+        raise
     except Exception as error:
         raise ConfigurationError(
             f"the model factory {spec.factory} failed: {type(error).__name__}: {error}",
@@ -78,16 +89,33 @@ def make_model(
             f"the model factory {spec.factory} returned a {type(module).__name__}, no nn.Module",
             "return the network from it",
         )
+    refuse_meta(module, f"the model factory {spec.factory}")
     _load(module, checkpoint, spec)
     return module.eval()
 
 
+def refuse_meta(module: nn.Module, what: str) -> None:
+    """Refuse a network without values.
+
+    Raises:
+        ConfigurationError: A parameter or a buffer is on torch's meta device.
+    """
+    tensors = itertools.chain(module.named_parameters(), module.named_buffers())
+    name = next((name for name, tensor in tensors if tensor.is_meta), None)
+    if name is not None:
+        raise ConfigurationError(
+            f"{what} makes {name} on the meta device, where tensors have no values",
+            "build it on the CPU: leave torch.device('meta') or device='meta' out",
+        )
+
+
 def _own_network(checkpoint: Checkpoint, device: str) -> nn.Module:
     if checkpoint.network is None:
-        raise ConfigurationError(
+        raise UnstatedError(
             f"{checkpoint.path} holds weights only: the network's code is not known",
             "name its factory: --model models.py:make_model, or [model] factory in a recipe "
             f"(lla init {checkpoint.path} writes one)",
+            "model.factory",
         )
     module = checkpoint.network(device).eval()
     return module if checkpoint.batch is None else FixedBatch(module, checkpoint.batch).eval()

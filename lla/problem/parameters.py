@@ -49,11 +49,24 @@ class ParameterSpace:
         trainable = [known for parameter, known in aliases.items() if parameter.requires_grad]
         names = [known[0] for known in aliases.values()]
         idle = [glob for glob in globs if not any(_matches(known, glob) for known in trainable)]
+        if not trainable and aliases:
+            raise ConfigurationError(
+                f"all of the model's {len(names)} parameters are frozen (requires_grad=False)",
+                "call requires_grad_(True) in the factory on those to analyse",
+            )
+        frozen = [glob for glob in idle if any(_matches(known, glob) for known in aliases.values())]
+        if frozen:
+            raise ConfigurationError(
+                f"the parameters that match {', '.join(frozen)} are all frozen "
+                "(requires_grad=False)",
+                "call requires_grad_(True) in the factory on those to analyse, or name some of: "
+                + ", ".join(known[0] for known in trainable[:8]),
+            )
         if not chosen or idle:
             what = f"match {', '.join(idle)}" if idle else "are trainable"
             raise ConfigurationError(
                 f"none of the model's {len(names)} parameters {what}",
-                f"name some of: {', '.join(names[:8])}",
+                f"name some of: {', '.join(names[:8]) or 'there is none'}",
             )
         return cls(tuple(name for name, _ in chosen), tuple(shape for _, shape in chosen))
 

@@ -10,12 +10,17 @@ __all__ = ["DataSpec", "LossSpec", "ModelSpec", "Training"]
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 def _listed(value: Any) -> Any:
     """One value alone stands for a list of one."""
     return (value,) if isinstance(value, (str, int, float)) else value
+
+
+def _open(value: Any) -> Any:
+    """Nothing, which takes back what a weaker source says."""
+    return None if value in (0, "") and value is not False else value
 
 
 _Keys = Annotated[tuple[str, ...] | dict[str, str], BeforeValidator(_listed)]
@@ -62,10 +67,12 @@ class DataSpec(_Spec):
     classes: Annotated[tuple[int, ...], BeforeValidator(_listed)] = Field(
         (), description="only samples with these labels"
     )
-    size: tuple[_Pixels, _Pixels] | None = Field(
+    size: Annotated[tuple[_Pixels, _Pixels] | None, BeforeValidator(_open)] = Field(
         None, description="[height, width] that images are resized to, bilinearly"
     )
-    limit: int | None = Field(None, gt=0, description="analyse a seeded subset of so many samples")
+    limit: Annotated[int | None, Field(gt=0), BeforeValidator(_open)] = Field(
+        None, description="analyse a seeded subset of so many samples; 0: all"
+    )
     mean: Annotated[tuple[_Finite, ...], BeforeValidator(_listed)] = Field(
         (), description="subtracted from the input: a number, or one per channel (axis 1)"
     )
@@ -88,12 +95,12 @@ class Training(_Spec):
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(
         None, description="the optimizer's kind"
     )
-    lr: float | None = Field(None, gt=0, description="learning rate at this checkpoint")
+    lr: _Positive | None = Field(None, description="learning rate at this checkpoint")
     momentum: float = Field(0.0, ge=0, lt=1, description="heavy-ball momentum")
     nesterov: bool = Field(False, description="Nesterov momentum")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    betas: tuple[float, float] | None = Field(None, description="Adam's two decay rates")
-    eps: float | None = Field(None, description="Adam's damping")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="weight decay")
+    betas: tuple[_Finite, _Finite] | None = Field(None, description="Adam's two decay rates")
+    eps: _Finite | None = Field(None, description="Adam's damping")
     batch_size: int | None = Field(None, gt=0, description="samples per training step")
     samples: int | None = Field(None, gt=0, description="size of the whole training set")
-    epoch: float | None = Field(None, description="epoch of this checkpoint")
+    epoch: _Finite | None = Field(None, description="epoch of this checkpoint")

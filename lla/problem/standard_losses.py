@@ -85,6 +85,13 @@ def _labelled(
     logits: torch.Tensor, targets: torch.Tensor, class_dim: int | None, ignored: int | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits as (all predictions, classes), from (n, K, …) or (n, …, K), and their labels."""
+    if targets.is_floating_point():
+        raise ProblemError(
+            f"targets of shape {tuple(targets.shape)} are {str(targets.dtype).partition('.')[2]}, "
+            "and the loss compares with class labels, which are integers",
+            "for numbers: --loss mse; for labels: store y as integers",
+        )
+    guessed = class_dim is None
     if class_dim is None:
         second = logits.shape[:1] + logits.shape[2:] == targets.shape
         last = logits.shape[:-1] == targets.shape
@@ -94,8 +101,22 @@ def _labelled(
                 "say it in the recipe: [loss] args = { class_dim = 1 } or -1",
             )
         class_dim = -1 if last else 1
+    if not -logits.ndim <= class_dim < logits.ndim or logits.ndim < 2:
+        raise ProblemError(
+            f"outputs of shape {tuple(logits.shape)} have no classes along axis {class_dim}",
+            "correct [loss] args class_dim, or choose a loss of one number per sample: "
+            "bce_with_logits, mse",
+        )
     classes = logits.shape[class_dim]
     flat, labels = logits.movedim(class_dim, -1).reshape(-1, classes), targets.reshape(-1)
+    if len(flat) != len(labels):
+        raise ProblemError(
+            f"outputs are of shape {tuple(logits.shape)} and targets of {tuple(targets.shape)}: "
+            f"with classes along axis {class_dim}{' (a guess)' if guessed else ''} there are "
+            f"{len(flat)} predictions and {len(labels)} targets",
+            "give a label to each prediction, or say where the classes are: "
+            "[loss] args = { class_dim = -1 }",
+        )
     # Every loss is evaluated once before it is differentiated. On a GPU such a label would end the
     # process, so it has to be found before the loss sees it.
     if not torch.is_grad_enabled():

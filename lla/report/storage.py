@@ -21,9 +21,12 @@ from lla.files import replacing
 from lla.report import codec
 from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
 
-__all__ = ["read", "refuse_target", "stages_of", "write"]
+__all__ = ["about", "read", "refuse_page", "refuse_target", "stages_of", "write"]
 
 _PROVENANCE = "provenance"
+# The end of the title of every page of ours, within so many bytes of its beginning.
+_PAGE = b": loss landscape report</title>"
+_HEAD = 1 << 14
 
 
 def write(report: Report, path: str | Path) -> Report:
@@ -66,15 +69,53 @@ def refuse_target(path: Path) -> None:
         )
 
 
+def refuse_page(path: Path) -> None:
+    """Refuse a place for a page where something lies that is no page of a report.
+
+    Raises:
+        ReportError: It does; or the folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise ReportError(
+            f"there is no folder {path.parent} for the page", f"make it: mkdir -p {path.parent}"
+        )
+    if path.exists() and not _is_page(path):
+        kind = "a folder" if path.is_dir() else "there already, and no page of a report"
+        raise ReportError(
+            f"{path} is {kind}: it is not replaced",
+            "choose another name with -o, move the file away, or leave the page out: --no-html",
+        )
+
+
+def _is_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return _PAGE in stream.read(_HEAD)
+    except OSError:
+        return False
+
+
 def stages_of(path: Path) -> tuple[str, ...] | None:
     """The analyses in the report at ``path``, or None where no report is."""
+    found = _text(path, "stages")
+    return None if found is None else tuple(found)
+
+
+def about(path: Path) -> CheckpointFacts | None:
+    """Which checkpoint the report at ``path`` is about, or None where no report is."""
+    found = _text(path, "checkpoint")
+    return None if found is None else CheckpointFacts(**found)
+
+
+def _text(path: Path, name: str) -> Any:
+    """One of a report's JSON texts, without reading its results; None where no report is."""
     if not path.is_file():
         return None
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("lla_schema") != SCHEMA:
                 return None
-            return tuple(json.loads(file[_PROVENANCE]["stages"].asstr()[()]))
+            return json.loads(file[_PROVENANCE][name].asstr()[()])
     except (OSError, KeyError, ValueError):
         return None
 

@@ -25,6 +25,7 @@ from lla.errors import ReportError
 from lla.estimate import Estimate
 from lla.numbers import confidence, interval, outcome
 from lla.report import Report
+from lla.report.storage import refuse_page
 from lla_plots import advice, interactive, provenance
 from lla_plots.draw import render, write
 from lla_plots.sections import sections
@@ -98,12 +99,13 @@ def html(report: Report) -> str:
 
 
 def write_html(report: Report, path: str | Path) -> Path:
-    """Write the page; a file already there is replaced only when the new one is complete.
+    """Write the page; a former page is replaced, once the new one is complete, and nothing else.
 
     Raises:
-        ReportError: The file cannot be written.
+        ReportError: The file cannot be written, or is there already and no page of a report.
     """
     target = Path(path)
+    refuse_page(target)
     content = html(report).encode()
     try:
         return write(target, content)

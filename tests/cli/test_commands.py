@@ -226,7 +226,7 @@ def test_flags_state_the_problem_without_a_recipe(samples: Path, tmp_path: Path)
         (["empty.pt"], 5, "empty.pt is empty"),
         (["text.pt"], 5, "a text file"),
         (["{samples}/digits_cnn.pt", "--recipe=bad.toml"], 2, "mean 'batch_size'"),
-        (["{samples}/digits_cnn.pt", "--recipe=no.toml"], 2, "no.toml cannot be read"),
+        (["{samples}/digits_cnn.pt", "--recipe=no.toml"], 5, "no.toml cannot be read"),
         (["{samples}/digits_cnn.pt", "--model={samples}/models.py:digit_cnn"], 2, "'digits_cnn'"),
         (["{samples}/digits_cnn.pt", "--model-arg=width=8"], 2, "do not fit"),
         (
@@ -242,6 +242,10 @@ def test_flags_state_the_problem_without_a_recipe(samples: Path, tmp_path: Path)
         (["{samples}/digits_cnn.pt", "-o", "no/where.h5"], 5, "no folder no"),
         (["{samples}/digits_cnn.pt", "--set=spectrum"], 2, "not of the form"),
         (["{samples}/digits_cnn.pt", "--set=spectrum.stepps=3"], 2, "mean 'steps'"),
+        (["{samples}/digits_cnn.pt", "--set=steps=3"], 2, "mean 'spectrum.steps'"),
+        (["{samples}/digits_cnn.pt", "--lr=inf"], 2, "it is not finite"),
+        (["{samples}/digits_cnn.pt", "--set=model.args=3", "--model-arg=a=1"], 2, "no table"),
+        (["{samples}/digits_cnn.pt", "-o", "page.html"], 2, "names a page"),
     ],
 )
 def test_mistakes_get_a_reason_a_remedy_and_a_code(

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lla.errors import ConfigurationError, DataError, LlaError, ProblemError
-from lla.problem import LossSpec, from_objects
+from lla.errors import CheckpointError, ConfigurationError, DataError, LlaError, ProblemError
+from lla.problem import Batch, LossSpec, from_objects
 
 
 def loss_of(module: nn.Module, x: torch.Tensor, y: torch.Tensor, name: str, **args) -> float:
@@ -114,3 +114,132 @@ def test_nothing_to_predict_is_an_error_of_the_data() -> None:
     y = torch.zeros((3, 1), dtype=torch.int64)
     with pytest.raises(DataError, match="all targets are ignored"):
         loss_of(nn.Embedding(3, 3), y, y, "cross_entropy", shift=True)
+
+
+X, LABELS = torch.ones(6, 3), torch.tensor([0, 1, 0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("module", "data", "loss", "words"),
+    [
+        (
+            nn.Linear(3, 2),
+            (X, LABELS.float()),
+            {},
+            r"of shape \(6,\) are float32, and .* class",
+        ),
+        (nn.Linear(3, 2), (X, LABELS), {"class_dim": 4}, "no classes along axis 4"),
+        (nn.Flatten(0), (X[:, 0], LABELS), {}, "no classes along axis"),
+        (
+            nn.Linear(3, 2),
+            (torch.ones(6, 4, 3), LABELS),
+            {},
+            r"with classes along axis 1 \(a guess\) there are 12 predictions and 6 targets",
+        ),
+        (nn.Linear(3, 2), (X.long(), LABELS), {}, "takes real numbers, and its inputs are int64"),
+        (nn.Embedding(3, 2), (X, LABELS), {}, "inputs up as indices, and they are float32"),
+        (nn.Linear(5, 2), (X, LABELS), {}, "linear layer takes 5 features and is given 3"),
+        (
+            nn.Conv2d(3, 2, 1),
+            (torch.ones(6, 1, 2, 2), LABELS),
+            {},
+            "3 channels and is given 1",
+        ),
+        (nn.Unflatten(1, (2, 2)), (X, LABELS), {}, r"in a chunk\): RuntimeError: "),
+    ],
+)
+def test_data_that_does_not_fit_is_explained(
+    module: nn.Module, data: object, loss: dict[str, object], words: str
+) -> None:
+    module.register_parameter("unused", nn.Parameter(torch.ones(1)))
+    with pytest.raises(ProblemError, match=words) as caught:
+        from_objects(module, data, LossSpec(args=loss))  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+def item(output: torch.Tensor, target: torch.Tensor) -> float:
+    return F.cross_entropy(output, target).item()
+
+
+def detached(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(output.detach(), target)
+
+
+def one(module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    return module(batch[0]).sum()
+
+
+def number(module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[float, int]:
+    return module(batch[0]).sum().item(), 6
+
+
+def negative(module: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]):
+    return module(batch[0]).sum(), -3
+
+
+def three(output: torch.Tensor, target: torch.Tensor, weight: float) -> torch.Tensor:
+    return weight * output.sum()
+
+
+def undefined(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return 0 * output.mean() / 0
+
+
+def ends(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (item, "returned a float as its mean, not a tensor"),
+        (detached, "does not depend on the parameters by autograd"),
+        (one, r"returned a Tensor, not \(sum, count\)"),
+        (number, "returned a float as its sum"),
+        (negative, "returned -3 as the count"),
+        (three, r"the loss three\(.*weight.*\) cannot be called with two arguments: missing"),
+        (undefined, "loss at the checkpoint is nan, and data and weights are finite"),
+        (ends, r"ended the program: sys.exit\(0\)"),
+    ],
+)
+def test_losses_of_no_use(loss: object, words: str) -> None:
+    with pytest.raises(LlaError, match=words) as caught:
+        from_objects(nn.Linear(3, 2), (X, LABELS), loss)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+def test_options_fill_a_third_argument() -> None:
+    from lla.problem.losses import adapt
+
+    terms = adapt(three, {"weight": 2.0})(nn.Identity(), Batch(X, LABELS))
+    assert float(terms.total) == pytest.approx(2 * 18 * 6)
+
+
+def test_a_network_whose_output_is_detached() -> None:
+    class Detached(nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            with torch.no_grad():
+                return super().forward(input)
+
+    with pytest.raises(ProblemError, match="does not depend on the parameters by autograd"):
+        from_objects(Detached(3, 2), (X, LABELS))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("inf"), "the inputs hold infinite numbers, first in sample 4"),
+        (float("nan"), "the inputs hold NaN, first in sample 4"),
+    ],
+)
+def test_where_a_loss_that_is_no_number_comes_from(value: float, words: str) -> None:
+    x = X.clone()
+    x[4, 1] = value
+    with pytest.raises(DataError, match=words):
+        from_objects(nn.Linear(3, 2), (x, LABELS))
+    module = nn.Linear(3, 2)
+    module.weight.data[0, 0] = value
+    with pytest.raises(CheckpointError, match="the weights hold"):
+        from_objects(module, (X, LABELS))

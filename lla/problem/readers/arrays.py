@@ -18,6 +18,8 @@ __all__ = ["open_store"]
 
 # Names, and what gives the array of a name.
 _Arrays = tuple[list[str], Callable[[str], Any]]
+# How a ZIP archive, an empty one, and a single array of NumPy's begin.
+_NUMPY = (b"PK\3\4", b"PK\5\6", b"\x93NUM")
 _REMEDY = "write the file again, with arrays of numbers under the keys x and y"
 
 
@@ -68,6 +70,11 @@ def _npz(path: Path) -> Iterator[_Arrays]:
     import numpy as np
 
     with path.open("rb") as stream:
+        if stream.read(4) not in _NUMPY:
+            raise DataError(
+                f"{path} cannot be read: it is damaged, or no archive of NumPy's", _REMEDY
+            )
+        stream.seek(0)
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(

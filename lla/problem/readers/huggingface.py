@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -42,7 +45,8 @@ def open_store(request: Request) -> Store:
             data = datasets.load_from_disk(str(request.path))
         else:
             name = str(request.path) if request.path.is_dir() else request.where
-            data = datasets.load_dataset(name, split=spec.split or None, **spec.args)
+            with _quiet():
+                data = datasets.load_dataset(name, split=spec.split or None, **spec.args)
             spec = spec.model_copy(update={"split": ""})
     except Exception as error:
         text = (str(error) or "no reason given").splitlines()[0]
@@ -51,6 +55,20 @@ def open_store(request: Request) -> Store:
             "correct its name, [data] split and args, or save it first with save_to_disk",
         ) from error
     return store_of_columns(data, spec, what)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines of a hub's client on every try it makes: the last error says it all."""
+    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "datasets", "fsspec")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def store_of_columns(data: Any, spec: DataSpec, what: str) -> Store:

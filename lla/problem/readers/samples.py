@@ -172,8 +172,10 @@ def tensor_of(value: Any, what: str) -> torch.Tensor:
         tensor = torch.as_tensor(_native(value)).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = getattr(value, "dtype", type(value).__name__)
+        # Of anything but a list torch says no more than which types it knows.
+        why = f": {str(error).splitlines()[0]}" if isinstance(value, (list, tuple)) else ""
         raise DataError(
-            f"{what} holds {kind}, not numbers: {str(error).splitlines()[0]}",
+            f"{what} holds {kind}, not numbers{why}",
             "give tensors or arrays of numbers; text has to be tokenized first",
         ) from None
     # Torch cannot index these.

@@ -1,0 +1,94 @@
+"""Where an analysis writes its report and page, without replacing what is not its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lla.errors import ConfigurationError, ReportError
+
+if TYPE_CHECKING:
+    from lla.report import CheckpointFacts
+    from lla.settings import Settings
+
+__all__ = ["chosen_target"]
+
+_PAGES = (".html", ".htm")
+
+
+def chosen_target(checkpoint: str, settings: Settings, output: str | None, *, html: bool) -> Path:
+    """The report's file; told before the work is done that it, or its page, cannot be written.
+
+    Args:
+        checkpoint: As given on the command line.
+        settings: All settings.
+        output: The file that the command line names, if it does.
+        html: Whether a page is written beside the report.
+
+    Raises:
+        ConfigurationError: The file is named as a page is.
+        ReportError: Something that is not to be replaced lies there.
+    """
+    from lla.report.storage import refuse_page, refuse_target
+
+    if output and Path(output).suffix.lower() in _PAGES:
+        name = Path(output).with_suffix(".lla.h5")
+        raise ConfigurationError(
+            f"-o {output} names a page, and -o is the report's file (HDF5)",
+            f"write -o {name}: the page is written beside it",
+        )
+    target = Path(output) if output else _default(checkpoint, settings)
+    refuse_target(target)
+    if html:
+        refuse_page(target.with_suffix(".html"))
+    return target
+
+
+def _default(checkpoint: str, settings: Settings) -> Path:
+    """``<stem>.lla.h5``, or ``<name>.lla.h5`` where that is the report of another checkpoint."""
+    from lla.checkpoint import split_scheme, stem_of
+    from lla.report.storage import about
+
+    names = dict.fromkeys((stem_of(checkpoint), Path(split_scheme(checkpoint)[1]).name))
+    others = {}
+    for name in filter(None, names):
+        target = _beside_fuller(name, settings)
+        found = about(target)
+        if found is None or _is_of(found, checkpoint, target.parent):
+            return target
+        others[target] = found.path
+    target, other = others.popitem()
+    raise ReportError(
+        f"{target} is the report of another checkpoint, {other or 'a live module'}: it is not "
+        "replaced",
+        f"choose another name: -o {target.name.removesuffix('.lla.h5')}-2.lla.h5",
+    )
+
+
+def _beside_fuller(name: str, settings: Settings) -> Path:
+    """``<name>.lla.h5``; but a report there that holds more than this run gives is left alone."""
+    from lla.analyses.registry import select
+    from lla.report.storage import stages_of
+
+    target = Path(f"{name}.lla.h5")
+    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
+    if set(stages_of(target) or ()) <= set(made):
+        return target
+    parts = "-".join(part for part in made if part != "baseline") or "baseline"
+    return Path(f"{name}.{parts}.lla.h5")
+
+
+def _is_of(found: CheckpointFacts, checkpoint: str, folder: Path) -> bool:
+    """Whether a report is about this checkpoint: the same place, or the same bytes elsewhere."""
+    from lla.checkpoint import sha256_of, split_scheme
+
+    schemes, places = zip(*(split_scheme(path) for path in (found.path, checkpoint)), strict=True)
+    if schemes[0] == schemes[1] and _place(places[0], folder) == _place(places[1], Path()):
+        return True
+    here = Path(checkpoint)
+    return here.is_file() and sha256_of(here) == found.sha256
+
+
+def _place(text: str, folder: Path) -> Path:
+    """A path that a report names, which is relative to the folder the report was made in."""
+    return (folder / text).resolve()
