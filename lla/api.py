@@ -36,7 +36,7 @@ def analyze(
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
     settings: Sections | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     recipe: str | Path | None = None,
     trust: Trust | None = None,
     progress: Progress | None = None,
@@ -53,7 +53,7 @@ def analyze(
         only: Run these analyses only.
         skip: Leave these analyses out.
         settings: Sections of keys as in a recipe, as ``{"landscape": {"points": 51}}``.
-        batch_size: Samples per chunk of an evaluation.
+        batch_size: Samples per chunk of an evaluation; by default a short measurement chooses.
         recipe: For a checkpoint: a recipe other than the one beside it.
         trust: For a checkpoint: what in it may be run; by default nothing.
         progress: Told how far the run is.
@@ -85,7 +85,9 @@ def analyze(
         problem = model
     else:
         problem = _problem(model, data, loss, training, batch_size, resolved)
-    return analyze_problem(problem, _facts(problem), _as_run(resolved, problem), progress=progress)
+    fixed = batch_size is not None or problem is model
+    run = _as_run(resolved, problem, fixed=fixed)
+    return analyze_problem(problem, _facts(problem), run, progress=progress)
 
 
 def _sections(
@@ -118,7 +120,7 @@ def _problem(
     data: Data | None,
     loss: str | LossSpec | Callable[..., Any] | None,
     training: Training | Mapping[str, Any] | None,
-    batch_size: int,
+    batch_size: int | None,
     resolved: Settings,
 ) -> Problem:
     if data is None:
@@ -130,18 +132,19 @@ def _problem(
         data,
         "cross_entropy" if loss is None else loss,
         training=training,
-        batch_size=batch_size,
+        batch_size=batch_size or 256,
         params=resolved.run.params,
         device=choose_device(resolved.run.device),
         dtype=resolved.run.dtype,
     )
 
 
-def _as_run(resolved: Settings, problem: AnyProblem) -> Settings:
-    """The settings with what the problem states, for the report."""
+def _as_run(resolved: Settings, problem: AnyProblem, *, fixed: bool) -> Settings:
+    """The settings with what the problem states, for the report; its chunk, if it is ``fixed``."""
     named = LossSpec(name=problem.loss_name, args=dict(problem.loss_args))
     data = DataSpec(batch_size=problem.data.chunk)
-    return replace(resolved, data=data, loss=named, training=problem.training)
+    origins = {**resolved.origins, **({"data.batch_size": "batch_size"} if fixed else {})}
+    return replace(resolved, data=data, loss=named, training=problem.training, origins=origins)
 
 
 def _facts(problem: AnyProblem) -> CheckpointFacts:

@@ -17,7 +17,13 @@ import torch
 
 from lla.analyses.spectrum import OperatorName, SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
-from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, SummedOperator
+from lla.curvature import (
+    EmpiricalFisher,
+    GaussNewton,
+    Hessian,
+    MonteCarloFisher,
+    SummedOperator,
+)
 from lla.curvature.sampling import groups_of, sampling_error
 from lla.estimate import Estimate, mean_of, samples_needed
 from lla.krylov import (
@@ -45,6 +51,7 @@ AnyOperator = SummedOperator[Any]
 _MAKERS: dict[str, Callable[..., AnyOperator]] = {
     "hessian": Hessian,
     "ggn": GaussNewton,
+    "fisher": MonteCarloFisher,
     "empirical_fisher": EmpiricalFisher,
 }
 
@@ -108,9 +115,15 @@ def spectral(name: OperatorName = "hessian") -> SpectralProducts:
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
     plan = workspace.execution(problem)
-    return _MAKERS[name](
-        problem, memory=plan.keep, way=plan.way, on_products=workspace.tally("matvecs")
-    )
+    way = plan.way if name == "hessian" else replace(plan.way, method="reverse")
+    return _made(name, problem, workspace, memory=plan.keep, way=way)
+
+
+def _made(
+    name: OperatorName, problem: Problem, workspace: Workspace, **options: Any
+) -> AnyOperator:
+    seeded = {"seed": workspace.seed} if name == "fisher" else {}
+    return _MAKERS[name](problem, on_products=workspace.tally("matvecs"), **options, **seeded)
 
 
 def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
@@ -128,7 +141,7 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
             double.terms(double.theta, next(double.data.chunks()))
     except RuntimeError:
         return working
-    return _MAKERS[name](double, on_products=workspace.tally("matvecs"))
+    return _made(name, double, workspace)
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:

@@ -1,5 +1,6 @@
 """Linear operators on parameter space: Hessian, Gauss–Newton and Fisher matrices."""
 
+from lla.curvature.fisher import MonteCarloFisher
 from lla.curvature.gauss_newton import EmpiricalFisher, GaussNewton
 from lla.curvature.operators import Hessian, SummedOperator, Way, batch_curvature, gradient
 
@@ -7,6 +8,7 @@ __all__ = [
     "EmpiricalFisher",
     "GaussNewton",
     "Hessian",
+    "MonteCarloFisher",
     "SummedOperator",
     "Way",
     "batch_curvature",

@@ -79,7 +79,9 @@ class DataSpec(_Spec):
     std: Annotated[tuple[_Positive, ...], BeforeValidator(_listed)] = Field(
         (), description="the input is divided by it: a number, or one per channel (axis 1)"
     )
-    batch_size: int = Field(256, gt=0, description="samples per chunk of an evaluation")
+    batch_size: int = Field(
+        256, gt=0, description="samples per chunk; left out, a short measurement chooses"
+    )
 
 
 class LossSpec(_Spec):

@@ -14,7 +14,7 @@ from lla.errors import ConfigurationError, ProblemError
 from lla.problem.forward import outputs_of
 from lla.problem.problem import Batch, LossFunction, Terms
 
-__all__ = ["STANDARD"]
+__all__ = ["STANDARD", "labelled", "next_token"]
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -37,8 +37,8 @@ def _cross_entropy(
     def loss(module: nn.Module, batch: Batch) -> Terms:
         logits, targets = outputs_of(module, batch), batch.targets
         if shift:
-            logits, targets = _next_token(logits, targets)
-        flat, labels = _labelled(logits, targets, -1 if shift else class_dim, ignore_index)
+            logits, targets = next_token(logits, targets)
+        flat, labels = labelled(logits, targets, -1 if shift else class_dim, ignore_index)
         total = F.cross_entropy(
             flat,
             labels,
@@ -55,7 +55,7 @@ def _cross_entropy(
 def _nll(*, ignore_index: int = -100, class_dim: int | None = None) -> LossFunction:
     def loss(module: nn.Module, batch: Batch) -> Terms:
         logs, targets = outputs_of(module, batch), batch.targets
-        flat, labels = _labelled(logs, targets, class_dim, ignore_index)
+        flat, labels = labelled(logs, targets, class_dim, ignore_index)
         total = F.nll_loss(flat, labels, reduction="sum", ignore_index=ignore_index)
         return _with_accuracy(total, flat, labels, ignore_index)
 
@@ -70,7 +70,7 @@ def _with_accuracy(
     return Terms(total, count, (((logits.argmax(-1) == labels) & kept).sum(), count))
 
 
-def _next_token(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def next_token(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Each position's logits beside the token after it, as causal language models are trained."""
     if logits.shape[:-1] != targets.shape or targets.ndim != 2:
         raise ProblemError(
@@ -81,7 +81,7 @@ def _next_token(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tens
     return logits[:, :-1], targets[:, 1:]
 
 
-def _labelled(
+def labelled(
     logits: torch.Tensor, targets: torch.Tensor, class_dim: int | None, ignored: int | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits as (all predictions, classes), from (n, K, …) or (n, …, K), and their labels."""
@@ -133,7 +133,7 @@ def _mse(*, one_hot: bool = False, class_dim: int | None = None) -> LossFunction
         output = outputs_of(module, batch)
         correct = None
         if one_hot:
-            output, labels = _labelled(output, batch.targets, class_dim, None)
+            output, labels = labelled(output, batch.targets, class_dim, None)
             target = F.one_hot(labels, output.shape[-1]).to(output.dtype)
             right = (output.argmax(-1) == labels).sum()
             correct = (right, torch.full_like(right, labels.numel()))

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from lla.curvature import EmpiricalFisher, GaussNewton, Hessian
+from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
+from lla.curvature.fisher import drawn_targets
 from lla.errors import ProblemError
 from lla.problem import Problem, from_objects
 from tests.oracles import CASES, Case, columns
@@ -52,6 +53,8 @@ def test_products_equal_the_dense_matrices(case: Case, batch_size: int, memory: 
         for _ in range(2):  # the second pass uses kept graphs
             found = columns(operator, operator.size)
             torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+        block = torch.randn(4, operator.size, dtype=torch.float64)
+        torch.testing.assert_close(operator(block), block @ expected, rtol=1e-9, atol=1e-10)
         assert bool(operator.kept_bytes) == bool(memory)
 
 
@@ -93,3 +96,39 @@ def test_losses_that_hide_their_outputs() -> None:
         with pytest.raises(ProblemError, match="what of it is the network") as seen:
             made(problem)
         assert "fn(output, target)" in seen.value.remedy
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "mse", "bce_with_logits", "text"])
+def test_the_fisher_matrix_of_many_draws_is_the_gauss_newton_matrix(name: str) -> None:
+    torch.manual_seed(0)
+    if name == "text":
+        problem, draws = CASES[3].problem(batch_size=4), 500
+    else:
+        module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
+        x = torch.randn(6, 2)
+        y = torch.randint(0, 2, (6,)) if name == "cross_entropy" else torch.rand(6, 2).round()
+        problem = from_objects(module, (x, y), name, batch_size=4, dtype="float64")
+        draws = 2000
+    expected = columns(GaussNewton(problem), problem.space.size)
+    found = columns(MonteCarloFisher(problem, draws=draws), problem.space.size)
+    # Each entry is a mean over draws × samples of products of gradients.
+    error = (found - expected).norm() / expected.norm()
+    assert float(error) < 4 / (draws * len(problem.data)) ** 0.5 * problem.space.size**0.5
+    other = columns(MonteCarloFisher(problem, draws=1, seed=1), problem.space.size)
+    assert float((other - expected).norm()) > float((found - expected).norm())
+
+
+def test_drawn_targets_depend_on_seed_and_sample_alone() -> None:
+    whole, cut = CASES[3].problem(batch_size=10), CASES[3].problem(batch_size=3)
+    state = torch.get_rng_state()
+    drawn = drawn_targets(whole, seed=5)
+    assert torch.equal(drawn, drawn_targets(cut, seed=5))
+    assert not torch.equal(drawn, drawn_targets(whole, seed=6))
+    assert torch.equal((drawn == -100), (whole.data.targets == -100))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loss_without_a_distribution_has_no_fisher_matrix() -> None:
+    problem = from_objects(nn.Linear(2, 1), (torch.ones(3, 2), torch.ones(3, 1)), "huber")
+    with pytest.raises(ProblemError, match="'huber' with no options is not the −log p"):
+        MonteCarloFisher(problem)
