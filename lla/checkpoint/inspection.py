@@ -11,7 +11,7 @@ from typing import Any
 
 from lla.checkpoint.contents import hyper_parameters, optimizer_state, training_facts
 from lla.checkpoint.files import sha256_of, split_scheme
-from lla.checkpoint.formats.hub import architecture_of
+from lla.checkpoint.formats.hugging_face import architecture_of
 from lla.checkpoint.hints import architecture_hints
 from lla.checkpoint.looking import Found, look
 from lla.checkpoint.measuring import Block, Measured, measure
