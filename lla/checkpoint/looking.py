@@ -11,7 +11,7 @@ from typing import Any, assert_never
 from lla.checkpoint.contents import find_weights, weight_sets
 from lla.checkpoint.formats import distributed, exported, safetensors_files, torch_files
 from lla.checkpoint.formats.archive import members_of
-from lla.checkpoint.formats.pickles import Inert, Scan, TensorRecord, scan, tensors_in
+from lla.checkpoint.formats.records import Inert, Scan, TensorRecord, tensors_in
 from lla.checkpoint.measuring import Block, Measured
 from lla.checkpoint.recognize import Format
 from lla.checkpoint.trust import Trust, listed
@@ -77,7 +77,7 @@ def look(path: Path, format: Format) -> Found:
             return _pickled(path, found, _zip_storages(path))
         case Format.TORCH_LEGACY:
             found = torch_files.scan_legacy(path)
-            return _pickled(path, found, _legacy_storages(path, found))
+            return _pickled(path, found, found.places)
         case Format.TORCHSCRIPT:
             return _script(path)
         case Format.EXPORTED:
@@ -139,24 +139,6 @@ def _zip_storages(path: Path) -> dict[str, tuple[int, int]]:
         for name, place in _member_places(path).items()
         if name.startswith("data/")
     }
-
-
-def _legacy_storages(path: Path, found: Scan) -> dict[str, tuple[int, int]]:
-    """Storages follow the pickles: each a count of elements (8 bytes) and the elements."""
-    places: dict[str, tuple[int, int]] = {}
-    if found.plain:
-        return places
-    sizes = {record.storage.key: record.itemsize for _, record in tensors_in(found.content)}
-    with path.open("rb") as stream:
-        keys = [scan(stream) for _ in range(5)][-1].content
-        for key in keys if isinstance(keys, list) else ():
-            count = int.from_bytes(stream.read(8), "little")
-            start, size = stream.tell(), count * sizes.get(str(key), 1)
-            if start + size > path.stat().st_size:
-                break  # the tensors that are missing are told by their names
-            places[str(key)] = (start, size)
-            stream.seek(start + size)
-    return places
 
 
 def _pickled(path: Path, found: Scan, places: Mapping[str, tuple[int, int]]) -> Found:

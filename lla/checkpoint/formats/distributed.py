@@ -6,7 +6,6 @@ and each piece is read from the place it names with ``weights_only``.
 
 from __future__ import annotations
 
-import io
 import pickle
 import re
 from collections.abc import Mapping
@@ -14,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.checkpoint.formats.pickles import Inert, Scan, scan
+from lla.checkpoint.formats.pickles import scan
+from lla.checkpoint.formats.records import Inert, Scan
 from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError
@@ -169,7 +169,7 @@ def _read(folder: Path, piece: Piece, trust: Trust) -> Any:
             content = stream.read(piece.length)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", _AGAIN) from None
-    return load_bytes(io.BytesIO(content), path, trust)
+    return load_bytes(content, path, trust)
 
 
 def _joined(folder: Path, name: str, table: Table, parts: list[Piece], values: list[Any]) -> Any:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from lla.checkpoint.formats.archive import members_of, read_member
 from lla.checkpoint.formats.graph_rules import cleaned, refusal
-from lla.checkpoint.formats.pickles import StorageRecord, TensorRecord
+from lla.checkpoint.formats.records import StorageRecord, TensorRecord
 from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust
 from lla.errors import CheckpointError
@@ -236,7 +236,7 @@ def _sample_inputs(path: Path, members: dict[str, zipfile.ZipInfo], trust: Trust
     if name not in members or not members[name].file_size:
         return b""
     # Loaded and saved again, so that torch's fallback to unpickling has nothing to fall back on.
-    content = load_bytes(io.BytesIO(read_member(path, members[name])), path, trust)
+    content = load_bytes(read_member(path, members[name]), path, trust)
     stream = io.BytesIO()
     torch.save(content, stream)
     return stream.getvalue()
