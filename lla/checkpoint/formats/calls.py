@@ -56,6 +56,8 @@ def misuse(name: str, args: tuple[Any, ...]) -> str:
     """
     if _NEVER.fullmatch(name):
         return f"it calls {name} with {_kinds(args)}"
+    if name == "numpy.dtype" and args and isinstance(args[0], str) and not _dtype(args):
+        return f"it holds numpy values of type '{args[0][:20]}', which are no numbers or texts"
     rule = _RULES.get(name)
     return "" if rule is None or rule(args) else f"it calls {name} with {_kinds(args)}"
 

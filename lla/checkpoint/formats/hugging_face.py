@@ -133,8 +133,9 @@ def _refuse_partial(name: str, kind: str, told: Any) -> None:
 def _quiet(transformers: Any) -> Iterator[None]:
     """No progress bars, no log lines; no question whether to run code, whose answer is no."""
     from transformers import dynamic_module_utils
-    from transformers.utils import logging
+    from transformers.utils import logging as messages
 
+    logging: Any = messages
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     wait = dynamic_module_utils.TIME_OUT_REMOTE_CODE
     try:
@@ -159,9 +160,7 @@ def _unreadable(name: str, error: Exception | str) -> CheckpointError:
         detail = f"its weights have other shapes than its {_CONFIG} says"
         remedy = f"correct {_CONFIG}, or copy the whole folder again"
     elif folder:
-        remedy = (
-            f"it needs {_CONFIG} and safetensors weights, as save_pretrained writes: ls {name}"
-        )
+        remedy = f"it needs {_CONFIG} and safetensors weights, as save_pretrained writes: ls {name}"
     else:
         remedy = "give the path of a folder that save_pretrained wrote, or a name on the hub"
     return CheckpointError(f"hf:{name} cannot be read: {detail}", remedy)

@@ -161,7 +161,7 @@ class _Called(Inert):
 
     checked: ClassVar[Callable[..., None]]
 
-    def __new__(cls, *args: Any, **options: Any) -> Inert:
+    def __new__(cls, *args: Any, **options: Any) -> Any:
         """Make one, and have the arguments looked at."""
         cls.checked(*args)
         return super().__new__(cls, *args, **options)

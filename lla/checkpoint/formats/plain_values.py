@@ -53,7 +53,7 @@ class PlainDtype:
         self.dtype: np.dtype[Any] = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
-        """Take the byte order; sizes and flags, which a pickle can state as it likes, are numpy's."""
+        """Take the byte order; sizes and flags are numpy's, whatever a pickle states."""
         if isinstance(state, tuple) and len(state) >= 8 and state[2:5] == (None, None, None):
             if state[1] in ("<", ">"):
                 self.dtype = self.dtype.newbyteorder(state[1])
@@ -68,7 +68,7 @@ class PlainArray(np.ndarray):
         """Refuse: nothing intact calls the class."""
         raise _refused("an array made by its class")
 
-    def __setstate__(self, state: Any) -> None:  # type: ignore[override]
+    def __setstate__(self, state: Any) -> None:
         """Take shape, type and bytes, if they fit each other."""
         _, shape, kind, fortran, content = state
         if not isinstance(kind, PlainDtype) or not isinstance(content, bytes):
@@ -77,7 +77,8 @@ class PlainArray(np.ndarray):
             raise _refused("a numpy array of no shape")
         if math.prod(shape) * kind.dtype.itemsize != len(content):
             raise pickle.UnpicklingError(f"a numpy array has {len(content)} bytes, not its shape's")
-        super().__setstate__((1, tuple(shape), kind.dtype, bool(fortran), content))
+        state = (1, tuple(shape), kind.dtype, bool(fortran), content)
+        super().__setstate__(state)
 
 
 def reconstruct(kind: Any, shape: Any, code: Any) -> PlainArray:

@@ -19,7 +19,8 @@ _CLIMBED = 64
 def bytes_of(dtype: str) -> int:
     """Bytes of one element of a type, as torch names it."""
     bits = re.search(r"\d+", dtype)
-    return _BYTES.get(dtype) or (int(bits.group()) // 8 if bits else 1)
+    # Types of less than a byte are told as whole bytes.
+    return _BYTES.get(dtype) or (max(int(bits.group()) // 8, 1) if bits else 1)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def tensors_in(content: Any) -> Iterator[tuple[str, TensorRecord]]:
             inner = item
         elif isinstance(item, (list, tuple)):
             inner = dict(enumerate(item))
-        stack.extend(((link, key), part) for key, part in reversed(inner.items()))
+        stack.extend(((link, key), part) for key, part in reversed(list(inner.items())))
 
 
 _Link = tuple[Any, Any] | None
