@@ -73,7 +73,9 @@ def test_damaged_programs_say_the_cause_and_nothing_else(
     exported(path)
     rezipped(path, with_json("models/model.json", lambda m: set_size(m, "5(3)")))
     capfd.readouterr()
-    with pytest.raises(CheckpointError, match="not callable"):
+    with pytest.raises(
+        CheckpointError, match="cannot be loaded as an exported program: .*parse_expr"
+    ):
         checkpoint.load(path)
     assert capfd.readouterr() == ("", "")
     nest = b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"
@@ -131,7 +133,7 @@ def test_many_tensors_over_few_bytes(tmp_path: Path) -> None:
     assert bounded(lambda: norms(path), mebibytes=200) == "{'w': 0.0}"
 
 
-@pytest.mark.parametrize("size", [10**6000, (1 << 64) + 1])
+@pytest.mark.parametrize("size", [10**6000, (1 << 64) + 1], ids=["digits", "bits"])
 def test_numbers_of_very_many_digits(tmp_path: Path, size: int) -> None:
     path = tmp_path / "m.pt"
     claims(path, (size,), (1,))
@@ -156,7 +158,7 @@ def test_paths_in_a_distributed_table(tmp_path: Path, keys: tuple[object, ...]) 
         checkpoint.load(tmp_path / "a")
 
 
-@pytest.mark.parametrize("name", ["a\0b", ".", "", "a" * 6000])
+@pytest.mark.parametrize("name", ["a\0b", ".", "", "a" * 6000], ids=["NUL", "dot", "none", "long"])
 def test_names_of_pieces(tmp_path: Path, name: str) -> None:
     def change(table: Any) -> None:
         for place in table.storage_data.values():

@@ -96,7 +96,7 @@ def read_table(folder: Path) -> tuple[Table, Scan]:
             return Table({}, {}, {}), found
         raise CheckpointError(
             f"{path} is no table of a distributed checkpoint, or built to mislead: "
-            f"{type(error).__name__}: {str(error)[:100]}",
+            f"{type(error).__name__}: {str(error)[:200]}",
             _AGAIN,
         ) from None
     except OSError as error:
