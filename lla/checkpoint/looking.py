@@ -240,5 +240,7 @@ def _distributed(path: Path) -> Found:
 def _measured(tensor: Any) -> Measured:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return Measured(float(tensor.double().norm()), 0)
+    if tensor.element_size() == 1:
+        tensor = tensor.float()  # float8 has no isfinite of its own
     finite = tensor.isfinite()
     return Measured(float(tensor[finite].double().norm()), int((~finite).sum()))

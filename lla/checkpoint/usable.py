@@ -1,4 +1,4 @@
-"""Weights that an analysis cannot take: not plain, not whole numbers' reals, not finite."""
+"""Weights that an analysis cannot take: not plain tensors, not real numbers, not finite."""
 
 from __future__ import annotations
 

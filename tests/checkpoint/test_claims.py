@@ -73,9 +73,7 @@ def test_damaged_programs_say_the_cause_and_nothing_else(
     exported(path)
     rezipped(path, with_json("models/model.json", lambda m: set_size(m, "5(3)")))
     capfd.readouterr()
-    with pytest.raises(
-        CheckpointError, match="cannot be loaded as an exported program: .*parse_expr"
-    ):
+    with pytest.raises(CheckpointError, match=r"exported program: .*parse_expr"):
         checkpoint.load(path)
     assert capfd.readouterr() == ("", "")
     nest = b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"
@@ -110,7 +108,7 @@ def test_storages_of_a_legacy_file_end_where_the_next_begins(tmp_path: Path) -> 
     assert whole.count(b"K\x04\x85") == 1
     path.write_bytes(whole.replace(b"K\x04\x85", b"K\x40\x85"))
     for action in (checkpoint.load, inspect):
-        with pytest.raises(CheckpointError, match="tensor a claims 256 bytes .* has 16"):
+        with pytest.raises(CheckpointError, match=r"tensor a claims 256 bytes .* has 16"):
             action(path)
 
 

@@ -57,8 +57,16 @@ def test_an_intact_folder_loads_in_silence(folder: Path, capfd: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "name",
-    ["AutoModelForImageClassification", "AutoProcessor", "AutoFeatureExtractor", "AutoTokenizer"]
-    + ["pipeline", "__name__", "BertConfig", "NoSuchModel"],
+    [
+        "AutoModelForImageClassification",
+        "AutoProcessor",
+        "AutoFeatureExtractor",
+        "AutoTokenizer",
+        "pipeline",
+        "__name__",
+        "BertConfig",
+        "NoSuchModel",
+    ],
 )
 def test_classes_that_are_no_network(folder: Path, name: str) -> None:
     configure(folder, architectures=[name], auto_map={name: "evil.Model"})

@@ -10,10 +10,8 @@ what torch loads.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import logging
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from lla.checkpoint.formats.archive import members_of, read_member
 from lla.checkpoint.formats.claims import false_claim
 from lla.checkpoint.formats.graph_rules import cleaned, refusal
 from lla.checkpoint.formats.records import StorageRecord, TensorRecord, bytes_of
+from lla.checkpoint.formats.silence import cause_of, silent
 from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust
 from lla.errors import CheckpointError
@@ -131,45 +130,14 @@ def _load(source: bytes, path: Path) -> Any:
 
     logged: list[BaseException] = []
     try:
-        with warnings.catch_warnings(), _silent("torch.export", logged):
+        with warnings.catch_warnings(), silent("torch.export", logged):
             warnings.simplefilter("ignore")
             return torch.export.load(io.BytesIO(source))
     except Exception as error:
         raise CheckpointError(
-            f"{path} cannot be loaded as an exported program: {_cause_of([*logged, error][0])}",
+            f"{path} cannot be loaded as an exported program: {cause_of([*logged, error][0])}",
             "export it again with the torch that is installed: torch.export.save(program, …)",
         ) from None
-
-
-@contextlib.contextmanager
-def _silent(name: str, logged: list[BaseException]) -> Iterator[None]:
-    """No lines from a logger and those below it: torch logs what went wrong, and raises less."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        logged.extend([error] if error else [])
-        return False
-
-    below = [key for key in logging.root.manager.loggerDict if key.startswith(f"{name}.")]
-    loggers = [logging.getLogger(key) for key in (name, *below)]
-    try:
-        for logger in loggers:
-            logger.addFilter(keep)
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(keep)
-
-
-def _cause_of(error: BaseException) -> str:
-    """The first line of what went wrong first."""
-    for _ in range(20):
-        earlier = error.__cause__ or error.__context__
-        if earlier is None:
-            break
-        error = earlier
-    text = str(error).strip() or type(error).__name__
-    return f"{type(error).__name__}: {text.splitlines()[0][:200]}"
 
 
 def _module_of(program: Any) -> nn.Module:

@@ -152,14 +152,13 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 def _unreadable(name: str, error: Exception | str) -> CheckpointError:
     detail = (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-    folder = Path(name).is_dir()
     if "custom code" in detail:
         detail = "its network is code that lies beside it, which is never run"
         remedy = "name a factory of your own for its weights: --model FILE.py:FUNCTION"
     elif "ignore_mismatched_sizes" in detail:
         detail = f"its weights have other shapes than its {_CONFIG} says"
         remedy = f"correct {_CONFIG}, or copy the whole folder again"
-    elif folder:
+    elif Path(name).is_dir():
         remedy = f"it needs {_CONFIG} and safetensors weights, as save_pretrained writes: ls {name}"
     else:
         remedy = "give the path of a folder that save_pretrained wrote, or a name on the hub"

@@ -152,14 +152,17 @@ def tensors_in(content: Any) -> Iterator[tuple[str, TensorRecord]]:
         if id(item) in seen:
             continue
         seen.add(id(item))
-        inner: Mapping[Any, Any] = {}
-        if isinstance(item, Inert):
-            inner = {**item.fields, **item.items, **dict(enumerate(item.args))}
-        elif isinstance(item, dict):
-            inner = item
-        elif isinstance(item, (list, tuple)):
-            inner = dict(enumerate(item))
-        stack.extend(((link, key), part) for key, part in reversed(list(inner.items())))
+        stack.extend(((link, key), part) for key, part in reversed(_parts_of(item)))
+
+
+def _parts_of(item: Any) -> list[tuple[Any, Any]]:
+    if isinstance(item, (list, tuple)):
+        return list(enumerate(item))
+    if isinstance(item, dict):
+        return list(item.items())
+    if isinstance(item, Inert):
+        return [*item.fields.items(), *item.items.items(), *enumerate(item.args)]
+    return []
 
 
 _Link = tuple[Any, Any] | None
