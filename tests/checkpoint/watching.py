@@ -1,5 +1,6 @@
 """Watch what a piece of code does to the machine: files, programs, sockets; memory and time."""
 
+import faulthandler
 import os
 import resource
 import signal
@@ -71,6 +72,7 @@ def bounded(action: Callable[[], object], *, seconds: int = 10, mebibytes: int =
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.alarm(seconds)
+            faulthandler.disable()  # a crash is told by its signal
             try:
                 text = str(action())
             except BaseException as error:  # whatever it is, the parent is to hear of it
