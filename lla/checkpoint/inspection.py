@@ -11,7 +11,7 @@ from typing import Any
 
 from lla.checkpoint.contents import hyper_parameters, optimizer_state, training_facts
 from lla.checkpoint.files import sha256_of, split_scheme
-from lla.checkpoint.formats.hub import architecture_of
+from lla.checkpoint.formats.hugging_face import architecture_of
 from lla.checkpoint.hints import architecture_hints
 from lla.checkpoint.looking import Found, look
 from lla.checkpoint.measuring import Block, Measured, measure
@@ -87,7 +87,8 @@ def inspect(reference: str | Path) -> Inspection:
     files = found.files or [path]
     with ThreadPoolExecutor(1) as pool:
         digest = pool.submit(sha256_of, path, found.files)
-        tensors = tuple(_facts(name, block, found) for name, block in found.blocks.items())
+        known: dict[Block, Measured] = {}
+        tensors = tuple(_facts(name, block, found, known) for name, block in found.blocks.items())
     return Inspection(
         path=str(path),
         format=format.value,
@@ -122,12 +123,15 @@ def _folder_of(reference: str | Path) -> tuple[Path, Format]:
     return Path(rest), recognize(rest)
 
 
-def _facts(name: str, block: Block | Measured, found: Found) -> TensorFacts:
+def _facts(
+    name: str, block: Block | Measured, found: Found, known: dict[Block, Measured]
+) -> TensorFacts:
     if isinstance(block, Measured):
         shape, dtype = found.shapes[name]
         return TensorFacts(name, shape, dtype, block.norm, block.non_finite)
     try:
-        measured = measure(block)
+        # Tied weights, and a tensor that stands under many names, are read once.
+        measured = known[block] if block in known else known.setdefault(block, measure(block))
     except (OSError, ValueError, MemoryError) as error:
         raise CheckpointError(
             f"{block.path} is damaged: {name[:80]} cannot be read ({error})",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
+from lla.checkpoint.choosing import find_weights
 from lla.checkpoint.contents import (
     Checkpoint,
-    find_weights,
     hyper_parameters,
     optimizer_state,
     training_facts,
@@ -18,10 +18,10 @@ from lla.checkpoint.files import sha256_of, split_scheme
 from lla.checkpoint.formats import distributed, exported, hub, safetensors_files, torch_files
 from lla.checkpoint.recognize import SAVE, Format, recognize
 from lla.checkpoint.trust import Trust, listed
+from lla.checkpoint.usable import refuse_unusable
 from lla.errors import CheckpointError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 __all__ = ["load"]
@@ -60,12 +60,17 @@ def load(path: str | Path, *, weights: str = "", trust: Trust | None = None) -> 
     read = _read(str(path), place, format, trust or Trust())
     found = find_weights(read.content, weights)
     if found is None:
-        raise CheckpointError(
-            f"{path} holds no state dict{_what_it_holds(read.content)}",
-            "save one: torch.save({'model': model.state_dict(), …}, path)",
-        )
+        what, remedy = _what_it_holds(read.content)
+        raise CheckpointError(f"{path} holds no state dict: {what}", remedy)
     chosen, tensors = found
-    _refuse_unusable(path, tensors)
+    try:
+        refuse_unusable(path, tensors)
+    except (RuntimeError, MemoryError, TypeError) as error:
+        # A type that torch cannot compute with, or more than the memory holds.
+        raise CheckpointError(
+            f"{path} has weights that cannot be looked at: {str(error).splitlines()[0][:200]}",
+            "save them as float32: torch.save({name: t.float() for name, t in …}, 'weights.pt')",
+        ) from None
     facts = read.content if read.facts is None else read.facts
     local = not split_scheme(path)[0]
     return Checkpoint(
@@ -134,32 +139,22 @@ def _with_module(content: Any) -> _Read:
     return _Read(parts, None, (), lambda device: module.to(device))
 
 
-def _refuse_unusable(path: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    import torch
-
-    odd = [
-        name
-        for name, tensor in tensors.items()
-        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta
-    ]
-    if odd:
-        raise CheckpointError(
-            f"{path} has sparse, quantized or empty tensors: {listed(odd)}",
-            "save plain ones: tensor.dequantize() or tensor.to_dense() before torch.save",
+def _what_it_holds(content: Any) -> tuple[str, str]:
+    """What stands where a state dict should, and what to do with it."""
+    remedy = "save one: torch.save({'model': model.state_dict(), …}, path)"
+    if isinstance(content, (list, tuple)):
+        if content and all(isinstance(item, Mapping) for item in content):
+            remedy = "save the one to analyse: torch.save(saved[0], 'weights.pt')"
+        return f"it is a {type(content).__name__} of {len(content)}", remedy
+    if not isinstance(content, Mapping):
+        return f"it is a {type(content).__name__}", remedy
+    if not content:
+        return "it is an empty table", remedy
+    arrays = [key for key, item in content.items() if hasattr(item, "__array_interface__")]
+    if arrays:
+        remedy = (
+            "save tensors: torch.save({name: torch.from_numpy(array) for name, array in "
+            "saved.items()}, 'weights.pt')"
         )
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(tensor.isfinite().all())
-    ]
-    if bad:
-        raise CheckpointError(
-            f"{path} has NaN or infinite values in {listed(bad)}",
-            "analyse an earlier checkpoint, from before the training diverged",
-        )
-
-
-def _what_it_holds(content: Any) -> str:
-    if isinstance(content, Mapping):
-        return f": its keys are {listed([str(key) for key in content])}"
-    return f": it is a {type(content).__name__}"
+        return f"its {listed(arrays)} are numpy arrays", remedy
+    return f"its keys are {listed(list(content))}", remedy

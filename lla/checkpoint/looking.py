@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
-from lla.checkpoint.contents import find_weights, weight_sets
+from lla.checkpoint.choosing import find_weights, weight_sets
 from lla.checkpoint.formats import distributed, exported, safetensors_files, torch_files
-from lla.checkpoint.formats.archive import members_of
-from lla.checkpoint.formats.pickles import Inert, Scan, TensorRecord, scan, tensors_in
+from lla.checkpoint.formats.archive import members_of, read_member
+from lla.checkpoint.formats.records import Scan, TensorRecord, tensors_in
 from lla.checkpoint.measuring import Block, Measured
+from lla.checkpoint.modules import with_modules
 from lla.checkpoint.recognize import Format
 from lla.checkpoint.trust import Trust, listed
 from lla.errors import CheckpointError, UnsafeCheckpointError
@@ -74,10 +75,11 @@ def look(path: Path, format: Format) -> Found:
             return replace(_safetensors(files), files=files)
         case Format.TORCH:
             found = torch_files.look_over(path)
-            return _pickled(path, found, _zip_storages(path))
+            return _pickled(path, found, _zip_storages(path), swapped=_is_swapped(path))
         case Format.TORCH_LEGACY:
             found = torch_files.scan_legacy(path)
-            return _pickled(path, found, _legacy_storages(path, found))
+            places = {key: Place(*place) for key, place in found.places.items()}
+            return _pickled(path, found, places)
         case Format.TORCHSCRIPT:
             return _script(path)
         case Format.EXPORTED:
@@ -119,21 +121,31 @@ def _safetensors_block(path: Path, name: str, about: Any, start: int) -> Block:
     return Block(path, start + begin, end - begin, dtype, shape)
 
 
-def _member_places(path: Path) -> dict[str, tuple[int, int]]:
-    """First byte and size of each member of an archive; compressed ones are left out."""
+@dataclass(frozen=True)
+class Place:
+    """Where a storage lies: first byte, size, and its bytes in the file if it is deflated."""
+
+    start: int
+    size: int
+    deflated: int | None = None
+
+
+def _member_places(path: Path) -> dict[str, Place]:
+    """Where each member of an archive is; those packed in ways that torch does not read are not."""
     places = {}
     with path.open("rb") as stream:
         for name, info in members_of(path).items():
-            if info.compress_type == zipfile.ZIP_STORED and info.header_offset >= 0:
+            if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 # The local header says how long its own name and padding are.
-                stream.seek(info.header_offset + 26)
+                stream.seek(max(info.header_offset, 0) + 26)
                 name_length, padding = (int.from_bytes(stream.read(2), "little") for _ in range(2))
-                start = info.header_offset + 30 + name_length + padding
-                places[name] = (start, info.file_size)
+                start = max(info.header_offset, 0) + 30 + name_length + padding
+                packed = info.compress_type == zipfile.ZIP_DEFLATED
+                places[name] = Place(start, info.file_size, info.compress_size if packed else None)
     return places
 
 
-def _zip_storages(path: Path) -> dict[str, tuple[int, int]]:
+def _zip_storages(path: Path) -> dict[str, Place]:
     return {
         name.removeprefix("data/"): place
         for name, place in _member_places(path).items()
@@ -141,69 +153,52 @@ def _zip_storages(path: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def _legacy_storages(path: Path, found: Scan) -> dict[str, tuple[int, int]]:
-    """Storages follow the pickles: each a count of elements (8 bytes) and the elements."""
-    places: dict[str, tuple[int, int]] = {}
-    if found.plain:
-        return places
-    sizes = {record.storage.key: record.itemsize for _, record in tensors_in(found.content)}
-    with path.open("rb") as stream:
-        keys = [scan(stream) for _ in range(5)][-1].content
-        for key in keys if isinstance(keys, list) else ():
-            count = int.from_bytes(stream.read(8), "little")
-            start, size = stream.tell(), count * sizes.get(str(key), 1)
-            if start + size > path.stat().st_size:
-                break  # the tensors that are missing are told by their names
-            places[str(key)] = (start, size)
-            stream.seek(start + size)
-    return places
+def _is_swapped(path: Path) -> bool:
+    """Whether an archive says that its numbers are written with their highest byte first."""
+    members = members_of(path)
+    return "byteorder" in members and read_member(path, members["byteorder"]) == b"big"
 
 
-def _pickled(path: Path, found: Scan, places: Mapping[str, tuple[int, int]]) -> Found:
-    content = _with_modules(found.content)
+def _pickled(
+    path: Path, found: Scan, places: Mapping[str, Place], *, swapped: bool = False
+) -> Found:
+    content = with_modules(found.content)
     sets = weight_sets(content)
     weights = next(iter(sets.values()), None)
     tensors = dict(weights.items()) if weights else dict(tensors_in(content))
-    blocks = dict(_blocks(path, tensors, places))
+    blocks = dict(_blocks(path, tensors, places, swapped))
     findings = []
-    if found.suspects:
+    if found.only_not_plain:
+        findings.append(torch_files.not_plain(path, found)[0])
+    elif found.suspects:
         findings.append(f"reading it would run code: it names {listed(found.suspects)}")
+    findings.extend(list(found.odd.values())[:5])
     if found.plain:
         findings.append("it is a plain pickle, which only pickle itself reads")
     return Found(blocks, content, [], tuple(sets), findings)
 
 
 def _blocks(
-    path: Path, tensors: Mapping[str, Any], places: Mapping[str, tuple[int, int]]
+    path: Path, tensors: Mapping[str, Any], places: Mapping[str, Place], swapped: bool = False
 ) -> Iterator[tuple[str, Block | Measured]]:
     for name, record in tensors.items():
-        if isinstance(record, TensorRecord):
-            start, size = places.get(record.storage.key, (0, 0))
-            yield (
-                name,
-                Block(path, start, size, record.dtype, record.shape, record.offset, record.strides),
-            )
-
-
-def _with_modules(content: Any) -> Any:
-    """The content with pickled modules as their state dicts."""
-    if isinstance(content, Inert) and "_modules" in content.fields:
-        return dict(_state_of(content, ""))
-    if isinstance(content, dict):
-        return {key: _with_modules(value) for key, value in content.items()}
-    return content
-
-
-def _state_of(module: Inert, prefix: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    for kind in ("_parameters", "_buffers"):
-        held = module.fields.get(kind)
-        for name, item in held.items() if isinstance(held, dict) else ():
-            if isinstance(item, TensorRecord):
-                yield f"{prefix}{name}", item
-    children = module.fields.get("_modules")
-    for name, child in children.items() if isinstance(children, dict) and depth < 64 else ():
-        if isinstance(child, Inert):
-            yield from _state_of(child, f"{prefix}{name}.", depth + 1)
+        if not isinstance(record, TensorRecord):
+            continue
+        place = places.get(record.storage.key, Place(0, 0))
+        yield (
+            name,
+            Block(
+                path,
+                place.start,
+                place.size,
+                record.dtype,
+                record.shape,
+                record.offset,
+                record.strides,
+                place.deflated,
+                swapped,
+            ),
+        )
 
 
 def _script(path: Path) -> Found:
@@ -245,5 +240,7 @@ def _distributed(path: Path) -> Found:
 def _measured(tensor: Any) -> Measured:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return Measured(float(tensor.double().norm()), 0)
+    if tensor.element_size() == 1:
+        tensor = tensor.float()  # float8 has no isfinite of its own
     finite = tensor.isfinite()
     return Measured(float(tensor[finite].double().norm()), int((~finite).sum()))

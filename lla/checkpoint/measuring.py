@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
+
+from lla.checkpoint.formats.claims import reaches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +37,8 @@ class Block:
         shape: Shape of the tensor.
         offset: First element within the storage.
         strides: In elements; None if the tensor lies there in order.
+        deflated: Bytes that the storage takes in the file where it is compressed, else None.
+        swapped: Whether the numbers are written with their highest byte first.
     """
 
     path: Path
@@ -43,6 +48,8 @@ class Block:
     shape: tuple[int, ...]
     offset: int = 0
     strides: tuple[int, ...] | None = None
+    deflated: int | None = None
+    swapped: bool = False
 
     @property
     def elements(self) -> int:
@@ -52,11 +59,7 @@ class Block:
     @property
     def in_order(self) -> bool:
         """Whether the elements follow one another in the file."""
-        expected: list[int] = []
-        step = 1
-        for side in reversed(self.shape):
-            expected.insert(0, step)
-            step *= side
+        expected = _in_order(self.shape)
         pairs = zip(self.shape, self.strides or expected, expected, strict=True)
         return all(side <= 1 or stride == wanted for side, stride, wanted in pairs)
 
@@ -74,12 +77,16 @@ def measure(block: Block) -> Measured:
 
     Raises:
         OSError: The file cannot be read.
+        ValueError: The tensor reaches beyond its storage, or its compressed bytes are damaged.
     """
     import numpy as np
 
     if block.dtype not in _MEASURED:
         return Measured(None, 0)
     dtype = np.dtype(_NUMPY.get(block.dtype, block.dtype))
+    if block.swapped:
+        dtype = dtype.newbyteorder(">")
+    _check(block, dtype.itemsize)
     squares, bad = 0.0, 0
     for part in _parts(block, dtype):
         values = _widened(part, block.dtype)
@@ -92,13 +99,34 @@ def measure(block: Block) -> Measured:
     return Measured(math.sqrt(squares) if math.isfinite(squares) else None, bad)
 
 
-def _parts(block: Block, dtype: np.dtype[Any]) -> Iterable[np.ndarray]:
+def _check(block: Block, itemsize: int) -> None:
+    """Nothing outside the storage is read, whatever shape and strides say."""
+    strides = _in_order(block.shape) if block.strides is None else block.strides
+    if len(strides) != len(block.shape) or min((0, block.offset, *block.shape, *strides)) < 0:
+        raise ValueError("its shape and strides do not fit each other")
+    if reaches(block.offset, block.shape, strides) * itemsize > block.size:
+        raise ValueError("it reaches beyond its storage")
+
+
+def _in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of elements that follow one another."""
+    strides: list[int] = []
+    step = 1
+    for side in reversed(shape):
+        strides.append(step)
+        step *= side
+    return tuple(reversed(strides))
+
+
+def _parts(block: Block, dtype: np.dtype[Any]) -> Iterator[np.ndarray]:
     import numpy as np
 
     if not block.elements:
         return
     with block.path.open("rb", buffering=0) as stream:
-        if block.in_order:
+        stream.seek(block.start)
+        source = _inflated(stream, block.deflated) if block.deflated is not None else None
+        if block.in_order and source is None:
             stream.seek(block.start + block.offset * dtype.itemsize)
             buffer = np.empty(min(_ELEMENTS, block.elements), dtype)
             left = block.elements
@@ -108,16 +136,51 @@ def _parts(block: Block, dtype: np.dtype[Any]) -> Iterable[np.ndarray]:
                     raise OSError(0, "it ends too early")
                 left -= len(part)
                 yield part
-        else:
-            stream.seek(block.start)
-            storage = np.frombuffer(stream.read(block.size), dtype)[block.offset :]
-            steps = [stride * dtype.itemsize for stride in block.strides or ()]
-            yield np.lib.stride_tricks.as_strided(storage, block.shape, steps, writeable=False)
+            return
+        content = bytearray() if source else bytearray(stream.read(block.size))
+        for piece in source or ():
+            content += piece[: block.size - len(content)]
+            if len(content) == block.size:
+                break
+        if len(content) != block.size:
+            raise OSError(0, "it ends too early")
+        storage = np.frombuffer(content, dtype, block.size // dtype.itemsize)[block.offset :]
+        strides = _in_order(block.shape) if block.strides is None else block.strides
+        steps = [stride * dtype.itemsize for stride in strides]
+        yield from _pieces(
+            np.lib.stride_tricks.as_strided(storage, block.shape, steps, writeable=False)
+        )
+
+
+def _pieces(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of an array of a few MiB each: one stored number can pose as very many."""
+    if values.size <= _ELEMENTS:
+        yield values
+        return
+    rows = max(1, _ELEMENTS // (values.size // len(values)))
+    for first in range(0, len(values), rows):
+        part = values[first : first + rows]
+        yield from _pieces(part[0] if rows == 1 else part)
+
+
+def _inflated(stream: IO[bytes], length: int) -> Iterator[bytes]:
+    """The content of a deflated member, piece by piece."""
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        while length > 0 and (packed := stream.read(min(length, _ELEMENTS))):
+            length -= len(packed)
+            while packed:
+                yield machine.decompress(packed, _ELEMENTS)
+                packed = machine.unconsumed_tail
+        yield machine.flush(_ELEMENTS)
+    except zlib.error as error:
+        raise ValueError(f"its compressed bytes are damaged: {error}") from None
 
 
 def _widened(values: np.ndarray, dtype: str) -> np.ndarray:
     import numpy as np
 
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if dtype == "bfloat16":
         values = (values.astype(np.uint32) << 16).view(np.float32)
     with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones, and are counted

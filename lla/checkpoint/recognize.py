@@ -18,6 +18,8 @@ __all__ = ["Format", "recognize"]
 
 SAVE = "save the weights: torch.save(model.state_dict(), 'weights.pt')"
 _PICKLE_PROTOCOL = b"\x80"
+_ZIP = b"PK\x03\x04"
+_EMPTY_ZIP = b"PK\x05\x06"
 _INDEX = ".safetensors.index.json"
 
 # Files that people do hand over, and what to do with them instead.
@@ -55,7 +57,7 @@ def recognize(reference: str | Path) -> Format:
     if scheme:
         return Format.HUGGING_FACE if scheme == "hf" else Format.TIMM
     path = Path(rest)
-    if path.is_dir():
+    if _is_folder(path):
         return _recognize_folder(path)
     head = head_of(path)
     if not head:
@@ -65,8 +67,11 @@ def recognize(reference: str | Path) -> Format:
             raise CheckpointError(f"{path} is {kind}, not a checkpoint", remedy.format(path=path))
     if path.name.endswith(_INDEX):
         return Format.SHARDED
-    if _is_zip(path):
+    # By its first bytes, as torch does: an archive may also hang at the end of another file.
+    if head.startswith(_ZIP):
         return _recognize_zip(path)
+    if head.startswith(_EMPTY_ZIP):
+        raise _without_data(path)
     if _is_safetensors(path, head):
         return Format.SAFETENSORS
     if head.startswith(_PICKLE_PROTOCOL):
@@ -78,8 +83,20 @@ def recognize(reference: str | Path) -> Format:
     )
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # a name that no file can have, which is told when it is opened
+
+
 def _recognize_folder(path: Path) -> Format:
-    names = {item.name for item in path.iterdir()}
+    try:
+        names = {item.name for item in path.iterdir()}
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error.strerror}", f"check its permissions: ls -ld {path}"
+        ) from None
     if ".metadata" in names:
         return Format.DISTRIBUTED
     if f"model{_INDEX}" in names or "model.safetensors" in names:
@@ -94,14 +111,12 @@ def _recognize_folder(path: Path) -> Format:
 _SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pt2")
 
 
-def _is_zip(path: Path) -> bool:
-    try:
-        return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:
-        return True  # one that Python cannot read: what is wrong with it is told later
-
-
 def _recognize_zip(path: Path) -> Format:
+    if not _has_directory(path):
+        raise CheckpointError(
+            f"{path} is cut short: it begins as an archive, whose directory at the end is missing",
+            "copy it again, to its full size; or save the checkpoint again",
+        )
     members = members_of(path)
     if "constants.pkl" in members or any(name.startswith("code/") for name in members):
         return Format.TORCHSCRIPT
@@ -119,10 +134,21 @@ def _recognize_zip(path: Path) -> Format:
             f"{path} is a NumPy archive, not a checkpoint",
             "if it is data: lla analyze MODEL --data " + str(path),
         )
-    raise CheckpointError(
+    raise _without_data(path)
+
+
+def _without_data(path: Path) -> CheckpointError:
+    return CheckpointError(
         f"{path} is a zip archive without torch data in it",
         "give a file written by torch.save(model.state_dict(), …) or by safetensors",
     )
+
+
+def _has_directory(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True  # one that Python cannot read: what is wrong with it is told later
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["Trust", "listed"]
+__all__ = ["Trust", "listed", "told"]
 
 _SHOWN = 5
+_LENGTH = 80
+_DIGITS = 1 << 200
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,23 @@ class Trust:
     everything: bool = False
 
 
-def listed(names: Sequence[str]) -> str:
+def told(value: Any) -> str:
+    """A value out of a file in a few words, whatever it is.
+
+    A number of thousands of digits has no ``str``, and a tuple that holds another twice, that
+    one a third, has one of any length: only plain values are spelt out.
+    """
+    if isinstance(value, str):
+        return value[:_LENGTH]
+    if value is None or isinstance(value, (bool, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(value) if abs(value) < _DIGITS else f"a number of {value.bit_length()} bits"
+    return f"a {type(value).__name__}"
+
+
+def listed(names: Sequence[Any]) -> str:
     """The first few names, and how many more there are."""
-    shown = ", ".join(str(name)[:80] for name in names[:_SHOWN])
+    shown = ", ".join(told(name) for name in names[:_SHOWN])
     more = len(names) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

@@ -81,7 +81,14 @@ def test_groups_of_different_rates_have_no_single_one() -> None:
 def test_prefixes() -> None:
     wrapped = {f"module._orig_mod.{name}": tensor for name, tensor in WEIGHTS.items()}
     assert strip_prefixes(wrapped).keys() == WEIGHTS.keys()
-    assert strip_prefixes({**wrapped, "other": torch.ones(1)}).keys() == {*wrapped, "other"}
+    # What wrappers put between the parts of a name goes wherever it stands.
+    parts = {f"module.{name}" for name in WEIGHTS}
+    assert strip_prefixes({**wrapped, "other": torch.ones(1)}).keys() == {*parts, "other"}
+    inner = {f"net._fsdp_wrapped_module.{name}": tensor for name, tensor in WEIGHTS.items()}
+    assert strip_prefixes(inner).keys() == {f"net.{name}" for name in WEIGHTS}
+    # Two names do not become one.
+    both = {"a.w": torch.ones(1), "a._orig_mod.w": torch.ones(1)}
+    assert strip_prefixes(both).keys() == both.keys()
 
 
 @pytest.mark.parametrize("legacy", [False, True])

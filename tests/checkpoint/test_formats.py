@@ -13,7 +13,7 @@ from torch import nn
 from lla import checkpoint
 from lla.checkpoint import Trust
 from lla.checkpoint.inspection import inspect
-from lla.errors import CheckpointError, UnsafeCheckpointError
+from lla.errors import CheckpointError, ConfigurationError, UnsafeCheckpointError
 from tests.checkpoint.making import CODE, FORMATS, distributed, exported, network, saved, training
 
 
@@ -175,7 +175,7 @@ def test_averaged_weights(tmp_path: Path, legacy: bool) -> None:
         assert found.weights == "model_ema"
         stripped = checkpoint.strip_prefixes(found.tensors)
         assert stripped.keys() == network().state_dict().keys()
-    with pytest.raises(CheckpointError, match="did you mean 'model_ema'"):
+    with pytest.raises(ConfigurationError, match="did you mean 'model_ema'"):
         checkpoint.load(path, weights="model_emma")
     assert inspect(path).weights == ("state_dict", "model_ema")
 

@@ -1,7 +1,11 @@
-"""Watch what a piece of code does to the machine: files written, programs started, sockets."""
+"""Watch what a piece of code does to the machine: files, programs, sockets; memory and time."""
 
+import faulthandler
+import os
+import resource
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _WATCHED = (
@@ -50,3 +54,36 @@ def watched() -> Iterator[list[str]]:
         yield events
     finally:
         _seen = None
+
+
+def bounded(action: Callable[[], object], *, seconds: int = 10, mebibytes: int = 512) -> str:
+    """Do something in a process that may take so long and so much more memory than it has.
+
+    Returns:
+        "killed by signal N", or name and text of the error, or the text of the result.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with open("/proc/self/statm") as file:
+                pages = int(file.read().split()[0])
+            limit = pages * resource.getpagesize() + (mebibytes << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            signal.alarm(seconds)
+            faulthandler.disable()  # a crash is told by its signal
+            try:
+                text = str(action())
+            except BaseException as error:  # whatever it is, the parent is to hear of it
+                text = f"{type(error).__name__}: {error}"
+            os.write(writing, text[:4000].encode(errors="replace"))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        told = pipe.read().decode()
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return f"killed by signal {os.WTERMSIG(status)}"
+    return told

@@ -6,17 +6,18 @@ and each piece is read from the place it names with ``weights_only``.
 
 from __future__ import annotations
 
-import io
-import pickle
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.checkpoint.formats.pickles import Inert, Scan, scan
+from lla.checkpoint.files import plain_name, regular
+from lla.checkpoint.formats.pickles import ScanError, scan
+from lla.checkpoint.formats.records import Inert, Scan
 from lla.checkpoint.formats.torch_files import load_bytes
-from lla.checkpoint.trust import Trust, listed
+from lla.checkpoint.trust import Trust, listed, told
 from lla.errors import CheckpointError, UnsafeCheckpointError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "load_distributed", "pieces_of", "read_table", "unexpected"]
 
+_LARGEST_TABLE = 1 << 29
+_KEYS = 32
+_SIDES = 64
 _AGAIN = "copy the whole folder again"
 _EXPECTED = re.compile(
     r"torch\.distributed\.checkpoint\.metadata\.(Metadata|MetadataIndex|TensorProperties"
@@ -43,6 +47,11 @@ class Piece:
     start: int
     length: int
     offsets: tuple[int, ...]
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """File, first byte and length."""
+        return self.file, self.start, self.length
 
 
 @dataclass(frozen=True)
@@ -73,15 +82,21 @@ def read_table(folder: Path) -> tuple[Table, Scan]:
     """
     path = folder / ".metadata"
     try:
-        found = scan(path.read_bytes())
+        size = regular(path).st_size
+        if size > _LARGEST_TABLE:
+            raise CheckpointError(f"{path} is damaged: it has {size} bytes", _AGAIN)
+        found = scan(path.read_bytes(), size)
         return _table(found.content), found
-    except pickle.UnpicklingError as error:
+    except ScanError as error:
+        if unexpected(error.found):
+            return Table({}, {}, {}), error.found
         raise CheckpointError(f"{path} is damaged: {error}", _AGAIN) from None
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         if unexpected(found):
             return Table({}, {}, {}), found
         raise CheckpointError(
-            f"{path} is no table of a distributed checkpoint: {type(error).__name__}: {error}",
+            f"{path} is no table of a distributed checkpoint, or built to mislead: "
+            f"{type(error).__name__}: {str(error)[:200]}",
             _AGAIN,
         ) from None
     except OSError as error:
@@ -100,21 +115,23 @@ def _table(content: Any) -> Table:
         where, place = _fields(index), _fields(info)
         if place.get("transform_descriptors"):
             raise ValueError("its pieces are compressed or encrypted")
+        if not plain_name(place["relative_path"]):
+            raise ValueError(f"it names '{told(place['relative_path'])}', which is no file in it")
         piece = Piece(
-            str(place["relative_path"]),
+            place["relative_path"],
             _natural(place["offset"]),
             _natural(place["length"]),
             tuple(_natural(side) for side in where.get("offset") or ()),
         )
-        pieces.setdefault(str(where["fqn"]), []).append(piece)
+        pieces.setdefault(_name(where["fqn"]), []).append(piece)
     shapes = {
-        str(name): tuple(_natural(side) for side in _fields(about)["size"])
+        _name(name): tuple(_natural(side) for side in _fields(about)["size"])
         for name, about in fields["state_dict_metadata"].items()
         if "size" in _fields(about)
     }
     planned = fields.get("planner_data")
     paths = {
-        str(name): tuple(keys) if isinstance(keys, (list, tuple)) else (keys,)
+        _name(name): _path(keys)
         for name, keys in (planned if isinstance(planned, dict) else {}).items()
     }
     return Table(pieces, shapes, paths)
@@ -126,9 +143,23 @@ def _fields(item: Any) -> Mapping[str, Any]:
     return item.fields
 
 
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{told(value)} is no name")
+    return value
+
+
+def _path(keys: Any) -> tuple[Any, ...]:
+    """The keys that lead to a value: names, and numbers for places in a list."""
+    path = tuple(keys) if isinstance(keys, (list, tuple)) else (keys,)
+    if len(path) > _KEYS or not all(isinstance(key, (str, int)) for key in path):
+        raise ValueError(f"{told(path[0]) if path else 'nothing'} … is no path of keys")
+    return path
+
+
 def _natural(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{str(value)[:40]} is no size")
+        raise ValueError(f"{told(value)[:40]} is no size")
     return value
 
 
@@ -146,30 +177,47 @@ def load_distributed(folder: Path, trust: Trust) -> dict[str, Any]:
             f"{folder}/.metadata names what no distributed checkpoint needs: {listed(refused)}",
             "do not trust it; get the checkpoint from where it was made",
         )
+    _check_lengths(folder, table)
     content: dict[str, Any] = {}
+    # What several names share is read once.
+    known: dict[tuple[str, int, int], Any] = {}
     for name, parts in table.pieces.items():
-        values = [_read(folder, piece, trust) for piece in parts]
-        value = _joined(folder, name, table, parts, values)
+        for piece in parts:
+            if piece.place not in known:
+                known[piece.place] = _read(folder, piece, trust)
+        value = _joined(folder, name, table, parts, [known[piece.place] for piece in parts])
         _place(content, table.paths.get(name) or (name,), value)
     return {key: _lists(value) for key, value in content.items()}
 
 
+def _check_lengths(folder: Path, table: Table) -> None:
+    """Pieces lie beside each other: all of a file's have no more bytes than it."""
+    lengths: dict[str, int] = {}
+    for name, parts in table.pieces.items():
+        if len({piece.place for piece in parts}) < len(parts):
+            raise CheckpointError(
+                f"{folder} is damaged: two pieces of {name[:80]} are the same bytes", _AGAIN
+            )
+    for file, _, length in {piece.place for parts in table.pieces.values() for piece in parts}:
+        lengths[file] = lengths.get(file, 0) + length
+    for file, length in lengths.items():
+        if length > regular(folder / file).st_size:
+            raise CheckpointError(
+                f"{folder / file} is damaged: it ends too early, or its pieces overlap", _AGAIN
+            )
+
+
 def _read(folder: Path, piece: Piece, trust: Trust) -> Any:
     path = folder / piece.file
-    if path.parent.resolve() != folder.resolve():
-        raise CheckpointError(
-            f"{folder}/.metadata is damaged or built to mislead: it names {path}",
-            "do not trust it; get the checkpoint from where it was made",
-        )
     try:
-        if piece.start + piece.length > path.stat().st_size:
+        if piece.start + piece.length > regular(path).st_size:
             raise CheckpointError(f"{path} is damaged: it ends too early", _AGAIN)
         with path.open("rb") as stream:
             stream.seek(piece.start)
             content = stream.read(piece.length)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}", _AGAIN) from None
-    return load_bytes(io.BytesIO(content), path, trust)
+    return load_bytes(content, path, trust)
 
 
 def _joined(folder: Path, name: str, table: Table, parts: list[Piece], values: list[Any]) -> Any:
@@ -180,11 +228,14 @@ def _joined(folder: Path, name: str, table: Table, parts: list[Piece], values: l
     shape = table.shapes[name]
     tensors: list[torch.Tensor] = [value for value in values if isinstance(value, torch.Tensor)]
     held = sum(tensor.numel() for tensor in tensors)
-    elements = torch.Size(shape).numel() if max((0, *shape)) < 1 << 48 else 1 << 62
+    elements = math.prod(shape)
     if len(tensors) != len(values) or held != elements:
+        shown = f"({', '.join(told(side) for side in shape[:8])}{', …' if len(shape) > 8 else ''})"
         raise CheckpointError(
-            f"{folder} is incomplete: {name[:80]} of shape {shape} has {held} elements", _AGAIN
+            f"{folder} is incomplete: {name[:80]} of shape {shown} has {held} elements", _AGAIN
         )
+    if len(shape) > _SIDES or max((0, *shape)) >= 1 << 62:
+        raise CheckpointError(f"{folder} is damaged: {name[:80]} has no possible shape", _AGAIN)
     if len(tensors) == 1:
         return tensors[0].reshape(shape)
     whole = torch.empty(shape, dtype=tensors[0].dtype)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,8 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lla.checkpoint.formats.archive import members_of, read_member
+from lla.checkpoint.formats.claims import false_claim
 from lla.checkpoint.formats.graph_rules import cleaned, refusal
-from lla.checkpoint.formats.pickles import StorageRecord, TensorRecord
+from lla.checkpoint.formats.records import StorageRecord, TensorRecord, bytes_of
+from lla.checkpoint.formats.silence import cause_of, silent
 from lla.checkpoint.formats.torch_files import load_bytes
 from lla.checkpoint.trust import Trust
 from lla.errors import CheckpointError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Exported", "check", "load_exported", "weight_records"]
 
 _WEIGHTS, _CONSTANTS = "data/weights/", "data/constants/"
-_EXPANDED = 1 << 26
 
 # torch._export.serde.schema.ScalarType
 _DTYPES = {
@@ -106,33 +106,38 @@ def weight_records(path: Path) -> Iterator[tuple[str, TensorRecord]]:
     config = _json(path, members, f"{_WEIGHTS}model_weights_config.json")
     _check_payloads(path, config, _WEIGHTS, members)
     for name, payload in config["config"].items():
-        meta = payload["tensor_meta"]
-        sides, steps = (tuple(side["as_int"] for side in meta[key]) for key in ("sizes", "strides"))
-        dtype = _DTYPES.get(meta["dtype"], "unknown")
-        member = _WEIGHTS + payload["path_name"]
-        storage = StorageRecord(dtype, member, members[member].file_size)
-        offset = meta["storage_offset"]["as_int"]
-        yield name, TensorRecord(storage, offset, sides, steps, dtype)
+        yield name, _record(payload, members)
+
+
+def _record(
+    payload: Any, members: dict[str, zipfile.ZipInfo], folder: str = _WEIGHTS
+) -> TensorRecord:
+    """A described tensor; anything but sizes where sizes belong is a TypeError or KeyError."""
+    meta = payload["tensor_meta"]
+    sides, steps = ([side["as_int"] for side in meta[key]] for key in ("sizes", "strides"))
+    code, offset = meta["dtype"], meta["storage_offset"]["as_int"]
+    if not all(type(number) is int for number in (code, offset, *sides, *steps)):
+        raise TypeError("it has other things than numbers")
+    member = folder + payload["path_name"]
+    dtype = _DTYPES.get(code, "unknown")
+    held = members[member].file_size
+    storage = StorageRecord(dtype, member, held // bytes_of(dtype))
+    return TensorRecord(storage, offset, tuple(sides), tuple(steps), dtype)
 
 
 def _load(source: bytes, path: Path) -> Any:
     import torch
 
-    logger = logging.getLogger("torch.export.pt2_archive._package")
-    level = logger.level
+    logged: list[BaseException] = []
     try:
-        logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent("torch.export", logged):
             warnings.simplefilter("ignore")
             return torch.export.load(io.BytesIO(source))
     except Exception as error:
-        detail = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} cannot be loaded as an exported program: {detail}",
+            f"{path} cannot be loaded as an exported program: {cause_of([*logged, error][0])}",
             "export it again with the torch that is installed: torch.export.save(program, …)",
         ) from None
-    finally:
-        logger.setLevel(level)
 
 
 def _module_of(program: Any) -> nn.Module:
@@ -236,7 +241,7 @@ def _sample_inputs(path: Path, members: dict[str, zipfile.ZipInfo], trust: Trust
     if name not in members or not members[name].file_size:
         return b""
     # Loaded and saved again, so that torch's fallback to unpickling has nothing to fall back on.
-    content = load_bytes(io.BytesIO(read_member(path, members[name])), path, trust)
+    content = load_bytes(read_member(path, members[name]), path, trust)
     stream = io.BytesIO()
     torch.save(content, stream)
     return stream.getvalue()
@@ -251,18 +256,19 @@ def _check_payloads(
     for name, payload in payloads.items():
         try:
             member = folder + payload["path_name"]
-            pickled, meta = payload["use_pickle"], payload["tensor_meta"]
+            pickled = payload["use_pickle"]
             held = members[member].file_size
-            if not pickled:
-                sides = [side["as_int"] for side in meta["sizes"]]
-                elements = 1
-                for side in sides:
-                    elements *= side
+            record = None if pickled else _record(payload, members, folder)
         except (KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{path} is damaged: {name[:80]} is described wrongly ({error})", "copy it again"
+                f"{path} is damaged: {name[:80]} is described wrongly ({str(error)[:100]})",
+                "copy it again",
             ) from None
-        if pickled or "custom_obj" in member or "opaque_obj" in member:
+        if record is None or "custom_obj" in member or "opaque_obj" in member:
             raise refusal(path, f"{name[:80]} is pickled")
-        if elements > max(_EXPANDED, 16 * held) or elements < 0:
-            raise refusal(path, f"{name[:80]} claims {elements} elements over {held} bytes")
+        why = false_claim(record, record.storage, held)
+        if why:
+            raise CheckpointError(
+                f"{path} is damaged or built to mislead: the tensor {name[:80]} {why}",
+                "copy or export it again",
+            )

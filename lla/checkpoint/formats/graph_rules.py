@@ -38,21 +38,29 @@ _EXPRESSION_PART = re.compile(
     r"|//|[-+*/(),]|[<>=]=?"
 )
 _TREE_TYPES = {None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}
+# Graphs nest in their operators (cond), a few levels for each.
+_DEPTH = 200
+# What sympy may be given to work out: its time grows without bound in any of them.
+_LONGEST, _SYMBOLS, _OPERATORS, _PARENTHESES = 2000, 8, 100, 50
+_PRODUCTS = 3
 _DROPPED = {"metadata", "guards_code"}
 _STRINGS = {"as_string", "as_strings", "stack_trace"}
 
 
-def cleaned(item: Any, path: Path, key: str = "") -> Any:
+def cleaned(item: Any, path: Path, key: str = "", depth: int = 0) -> Any:
     """A copy of JSON in which every string passed; devices are the CPU, metadata is left out.
 
     Args:
         item: Parsed JSON.
         path: The file, for messages.
         key: The key under which the item stands.
+        depth: How many lists and tables it stands in.
 
     Raises:
         UnsafeCheckpointError: A string is no part of an exported network.
     """
+    if depth > _DEPTH:
+        raise refusal(path, f"it nests more than {_DEPTH} lists in each other")
     if isinstance(item, dict):
         if set(item) == {"type", "index"} and isinstance(item["type"], str):
             return {"type": "cpu", "index": None}
@@ -60,12 +68,12 @@ def cleaned(item: Any, path: Path, key: str = "") -> Any:
         return {
             _passed(name, path, names): _empty(part)
             if name in _DROPPED
-            else cleaned(part, path, name)
+            else cleaned(part, path, name, depth + 1)
             for name, part in item.items()
         }
     if isinstance(item, list):
         kept = [part for part in item if not _is_assertion(part)]
-        return [cleaned(part, path, key) for part in kept]
+        return [cleaned(part, path, key, depth + 1) for part in kept]
     return _passed(item, path, key) if isinstance(item, str) else item
 
 
@@ -99,9 +107,19 @@ def _passed(text: str, path: Path, key: str) -> str:
 
 
 def _is_arithmetic(text: str) -> bool:
+    if len(text) > _LONGEST * 10:
+        return False
+    symbols = set(re.findall(r"[a-z]{1,4}\d{1,9}", text))
     rest = _SYMBOL_CALL.sub("s0", text)
     # A power may take for ever to evaluate.
-    return len(rest) < 2000 and "**" not in rest and not _EXPRESSION_PART.sub("", rest)
+    if len(rest) >= _LONGEST or "**" in rest or _EXPRESSION_PART.sub("", rest):
+        return False
+    return (
+        len(symbols) <= _SYMBOLS
+        and len(re.findall(r"[-+*/,<>=]", rest)) <= _OPERATORS
+        and rest.count("(") <= _PARENTHESES
+        and (len(symbols) <= 1 or len(re.findall(r"Max|Min", rest)) <= _PRODUCTS)
+    )
 
 
 def _is_plain_tree(text: str) -> bool:

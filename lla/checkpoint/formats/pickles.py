@@ -10,25 +10,15 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import IO, Any, ClassVar
 
-__all__ = ["Inert", "Scan", "StorageRecord", "TensorRecord", "scan", "tensors_in"]
+from lla.checkpoint.formats.calls import is_light, misuse
+from lla.checkpoint.formats.records import Inert, Scan, StorageRecord, TensorRecord
+from lla.checkpoint.trust import told
 
-# What tensors are made of in a file of torch.save, and the few harmless types around them.
-_HARMLESS = re.compile(
-    r"collections\.(OrderedDict|Counter|defaultdict)"
-    r"|torch\.(\w*Storage|Size|device|Tensor|[a-z]+\d\w*|bool|nn\.parameter\.Parameter)"
-    r"|torch\.storage\.(Untyped|Typed)Storage"
-    r"|torch\._utils\._rebuild_(tensor(_v2|_v3)?|parameter(_with_state)?)"
-    r"|torch\._tensor\._rebuild_from_type_v2"
-    r"|torch\.torch_version\.TorchVersion|torch\.serialization\._get_layout"
-    r"|argparse\.Namespace|pathlib\.(Pure)?(Posix)?Path"
-    r"|numpy\.(dtype|ndarray|dtypes\.\w+DType)"
-    r"|numpy\._?core\.multiarray\.(scalar|_reconstruct)|_codecs\.encode"
-    r"|builtins\.(set|frozenset|complex|bytearray|int|float|str|bool|list|dict|tuple)"
-)
+__all__ = ["ScanError", "scan"]
+
 _DTYPE_OF_STORAGE = {
     "Double": "float64",
     "Float": "float32",
@@ -43,110 +33,64 @@ _DTYPE_OF_STORAGE = {
     "ComplexDouble": "complex128",
     "ComplexFloat": "complex64",
 }
-_BYTES = {"bool": 1, "complex64": 8, "complex128": 16}
 _DTYPE = re.compile(r"torch\.([a-z]+\d\w*|bool)")
+# A few bytes, deflated, are millions of steps: intact files are as long as their pickles.
+_STEPS = (1 << 20, 1 << 24)
+_NAMES = 5000
 
 
-@dataclass(frozen=True)
-class StorageRecord:
-    """A storage that a pickle refers to: which one, of what type, of how many elements."""
+class ScanError(pickle.UnpicklingError):
+    """It is not a whole pickle; ``found`` is what was seen of it."""
 
-    dtype: str
-    key: str
-    elements: int
-
-
-@dataclass(frozen=True)
-class TensorRecord:
-    """A tensor as a pickle describes it, without its values."""
-
-    storage: StorageRecord
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: str
-
-    @property
-    def elements(self) -> int:
-        """Number of elements that the shape says."""
-        count = 1
-        for side in self.shape:
-            count *= side
-        return count
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        bits = re.search(r"\d+", self.dtype)
-        return _BYTES.get(self.dtype) or (int(bits.group()) // 8 if bits else 1)
+    def __init__(self, reason: str, found: Scan) -> None:
+        super().__init__(reason)
+        self.found = found
 
 
-class Inert:
-    """Stands in for an object of a named type; does nothing but keep what it was given."""
+class _Steps(dict[int, Any]):
+    """The machine's instructions, which can be looked up so many times."""
 
-    name = ""
+    left = 0
 
-    def __new__(cls, *args: Any, **options: Any) -> Inert:
-        """Make one without looking at the arguments."""
-        made = super().__new__(cls)
-        made.args, made.state, made.items = args, None, {}
-        return made
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.args: tuple[Any, ...]
-        self.state: Any
-        self.items: dict[Any, Any]
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.items[key] = value
-
-    def append(self, value: Any) -> None:
-        """Keep an element of a list-like object."""
-        self.items[len(self.items)] = value
-
-    def extend(self, values: Any) -> None:
-        """Keep elements of a list-like object."""
-        for value in values:
-            self.append(value)
-
-    add = append
-
-    @property
-    def fields(self) -> Mapping[str, Any]:
-        """The object's attributes, where it was pickled as a dictionary of them."""
-        state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state
-        return state if isinstance(state, dict) else {}
-
-
-@dataclass
-class Scan:
-    """What a pickle holds.
-
-    Attributes:
-        content: Its object, with stand-ins for everything that is not plain data.
-        names: Every global it names, as ``module.name``.
-        storages: The storages it refers to, by key.
-        size: Bytes that the pickle takes in its stream.
-        plain: Whether it stands for itself, outside a file of ``torch.save``.
-    """
-
-    content: Any = None
-    names: set[str] = field(default_factory=set)
-    storages: dict[str, StorageRecord] = field(default_factory=dict)
-    size: int = 0
-    plain: bool = False
-
-    @property
-    def suspects(self) -> list[str]:
-        """The globals that are not among the types tensors are made of."""
-        return sorted(name for name in self.names if not _HARMLESS.fullmatch(name))
+    def __getitem__(self, key: int) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError("it has more parts than its file has bytes")
+        return super().__getitem__(key)
 
 
 def _refuse_extension(reader: Any) -> None:
     raise pickle.UnpicklingError("it uses a registered extension")
+
+
+def _set_item(reader: Any) -> None:
+    _check_keys(reader.stack[-2:-1])
+    pickle._Unpickler.load_setitem(reader)  # type: ignore[attr-defined]
+
+
+def _set_items(reader: Any) -> None:
+    _check_keys(reader.stack[::2])
+    pickle._Unpickler.load_setitems(reader)  # type: ignore[attr-defined]
+
+
+def _add_items(reader: Any) -> None:
+    _check_keys(reader.stack)
+    pickle._Unpickler.load_additems(reader)  # type: ignore[attr-defined]
+
+
+def _make_set(reader: Any) -> None:
+    _check_keys(reader.stack)
+    pickle._Unpickler.load_frozenset(reader)  # type: ignore[attr-defined]
+
+
+def _make_dict(reader: Any) -> None:
+    _check_keys(reader.stack[::2])
+    pickle._Unpickler.load_dict(reader)  # type: ignore[attr-defined]
+
+
+def _check_keys(keys: list[Any]) -> None:
+    if not all(type(key) is str or is_light(key) for key in keys):
+        raise pickle.UnpicklingError("it has a key of very many parts")
 
 
 # The reader written in Python: that in C takes registered extensions from a cache, without asking
@@ -155,17 +99,38 @@ class _Reader(pickle._Unpickler):
     dispatch: ClassVar = {
         **pickle._Unpickler.dispatch,
         **dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), _refuse_extension),
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
+        pickle.ADDITEMS[0]: _add_items,
+        pickle.FROZENSET[0]: _make_set,
+        pickle.DICT[0]: _make_dict,
     }
 
-    def __init__(self, stream: IO[bytes], found: Scan) -> None:
+    def __init__(self, stream: IO[bytes], found: Scan, steps: int) -> None:
         super().__init__(stream, encoding="utf-8", errors="replace")
         self._found = found
+        self._known: dict[str, Any] = {}
+        counted = _Steps(type(self).dispatch)
+        counted.left = steps
+        self.__dict__["dispatch"] = counted
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.")
-        self._found.names.add(full)
+        if full not in self._known:
+            if len(self._known) >= _NAMES:
+                raise pickle.UnpicklingError(f"it names more than {_NAMES} types and functions")
+            self._found.names.add(full)
+            self._known[full] = self._stand_in(full)
+        return self._known[full]
+
+    def _stand_in(self, full: str) -> Any:
+        def checked(*args: Any) -> None:
+            why = misuse(full, args)
+            if why:
+                self._found.odd.setdefault(full, why)
+
         if full == "collections.OrderedDict":
-            return _Ordered
+            return type("Ordered", (_Ordered,), {"checked": staticmethod(checked)})
         if full.startswith("torch._utils._rebuild_tensor"):
             return _tensor
         if full.startswith("torch._utils._rebuild_parameter"):
@@ -174,21 +139,44 @@ class _Reader(pickle._Unpickler):
             return _from_type
         if full == "torch.Size":
             return tuple
-        return type("Inert", (Inert,), {"name": full})
+        return type("Inert", (_Called,), {"name": full, "checked": staticmethod(checked)})
 
     def persistent_load(self, pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
             return pid[1]  # a class with its source code beside it, as torch before 1.6 wrote
         if not (isinstance(pid, tuple) and len(pid) >= 5 and pid[0] == "storage"):
-            raise pickle.UnpicklingError(f"unknown reference {str(pid)[:60]}")
+            raise pickle.UnpicklingError(f"unknown reference {told(pid)}")
+        if any(pid[5:]):
+            raise pickle.UnpicklingError("a storage is a part of another one")
+        if not (isinstance(pid[2], str) or told(pid[2]).isdigit()) or type(pid[4]) is not int:
+            raise pickle.UnpicklingError("a storage is not described as torch does")
         kind = str(getattr(pid[1], "name", "")).rpartition(".")[2].removesuffix("Storage")
-        record = StorageRecord(_DTYPE_OF_STORAGE.get(kind, "uint8"), str(pid[2]), int(pid[4]))
+        record = StorageRecord(_DTYPE_OF_STORAGE.get(kind, "uint8"), str(pid[2]), pid[4])
         self._found.storages[record.key] = record
         return record
 
 
+class _Called(Inert):
+    """A stand-in that looks at what it is called with."""
+
+    checked: ClassVar[Callable[..., None]]
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        """Make one, and have the arguments looked at."""
+        cls.checked(*args)
+        return super().__new__(cls, *args, **options)
+
+
 class _Ordered(dict[Any, Any]):
     """A dictionary that takes the attributes a state dict carries (``_metadata``)."""
+
+    checked: ClassVar[Callable[..., None]]
+
+    def __init__(self, *args: Any) -> None:
+        self.checked(*args)
+        # What is odd may be of any size: it is kept out.
+        parts = args[0] if len(args) == 1 and isinstance(args[0], (list, dict)) else ()
+        super().__init__(parts if not misuse("collections.OrderedDict", args) else ())
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -214,44 +202,26 @@ def _from_type(function: Any, kind: Any, args: Any, state: Any) -> Any:
     return function(*args)
 
 
-def scan(stream: IO[bytes] | bytes) -> Scan:
+def scan(stream: IO[bytes] | bytes, size: int = 0) -> Scan:
     """Read one pickle from a stream, running nothing of it.
 
+    Args:
+        stream: Where the pickle begins.
+        size: Bytes of the file it comes from; few bytes may not say many things.
+
     Raises:
-        UnpicklingError: It is not a whole pickle.
+        ScanError: It is not a whole pickle.
     """
     source = io.BytesIO(stream) if isinstance(stream, bytes) else stream
     found = Scan()
     begin = source.tell()
+    steps = min(max(size, _STEPS[0]), _STEPS[1])
     try:
-        found.content = _Reader(source, found).load()
-    except pickle.UnpicklingError:
-        raise
+        found.content = _Reader(source, found, steps).load()
+    except pickle.UnpicklingError as error:
+        raise ScanError(str(error), found) from None
     except Exception as error:
         # A damaged pickle can misuse the machine in any way: wrong types, empty stacks, no memory.
-        raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from None
+        raise ScanError(f"{type(error).__name__}: {str(error)[:200]}", found) from None
     found.size = source.tell() - begin
     return found
-
-
-def tensors_in(content: Any) -> Iterator[tuple[str, TensorRecord]]:
-    """Every tensor of a scanned object with its path of keys, each object visited once."""
-    seen: set[int] = set()
-    stack: list[tuple[str, Any]] = [("", content)]
-    while stack:
-        path, item = stack.pop()
-        if isinstance(item, TensorRecord):
-            yield path, item
-            continue
-        if id(item) in seen:
-            continue
-        seen.add(id(item))
-        inner: Mapping[Any, Any] = {}
-        if isinstance(item, Inert):
-            inner = {**item.fields, **item.items, **dict(enumerate(item.args))}
-        elif isinstance(item, dict):
-            inner = item
-        elif isinstance(item, (list, tuple)):
-            inner = dict(enumerate(item))
-        parts = [(f"{path}.{key}" if path else str(key), part) for key, part in inner.items()]
-        stack.extend(reversed(parts))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lla.checkpoint.files import head_of
-from lla.checkpoint.trust import listed
+from lla.checkpoint.files import head_of, plain_name, regular
+from lla.checkpoint.trust import listed, told
 from lla.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -33,21 +33,23 @@ def shards_of(path: Path) -> list[Path]:
         if not index.is_file():
             return [path / "model.safetensors"]
     try:
-        if index.stat().st_size > _LARGEST_INDEX:
+        if regular(index).st_size > _LARGEST_INDEX:
             raise ValueError("it is too large")
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        files = sorted(index.parent / name for name in names)
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
-            f"{index} is damaged: it is no index of shards ({type(error).__name__}: {error})",
+            f"{index} is damaged: it is no index of shards "
+            f"({type(error).__name__}: {str(error)[:100]})",
             _AGAIN,
         ) from None
-    for file in files:
-        if file.parent.resolve() != index.parent.resolve():
+    for name in names:
+        if not plain_name(name):
             raise CheckpointError(
-                f"{index} is damaged or built to mislead: it names {file}, outside its folder",
+                f"{index} is damaged or built to mislead: it names '{told(name)}', "
+                "which is no file in its folder",
                 "do not trust it; get the checkpoint from where it was made",
             )
+    files = [index.parent / name for name in names]
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         raise CheckpointError(
@@ -68,6 +70,7 @@ def load_safetensors(files: list[Path]) -> tuple[dict[str, torch.Tensor], dict[s
     tensors: dict[str, torch.Tensor] = {}
     metadata: dict[str, Any] = {}
     for path in files:
+        regular(path)
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 names = list(file.keys())

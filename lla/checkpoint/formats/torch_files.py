@@ -10,98 +10,107 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from lla.checkpoint.formats.archive import members_of, read_member
-from lla.checkpoint.formats.pickles import Scan, StorageRecord, TensorRecord, scan, tensors_in
+from lla.checkpoint.formats.claims import check_claims
+from lla.checkpoint.formats.pickles import ScanError, scan
+from lla.checkpoint.formats.records import Scan, bytes_of
 from lla.checkpoint.recognize import SAVE
-from lla.checkpoint.trust import Trust, listed
+from lla.checkpoint.trust import Trust, listed, told
 from lla.errors import CheckpointError, ConfigurationError, UnsafeCheckpointError
 
-__all__ = ["load_bytes", "load_torch", "look_over", "scan_legacy"]
+__all__ = ["load_bytes", "load_torch", "look_over", "not_plain", "scan_legacy"]
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 # torch names what it refuses in its own message; ours is made from the scan where it can be.
 _REFUSED = re.compile(r"GLOBAL ([\w.]*\w)")
 _DETAIL = re.compile(r"WeightsUnpickler error: *(.*)")
-_EXPANDED = 1 << 26
 
 
-def look_over(path: Path) -> Scan:
+def look_over(path: Path, source: IO[bytes] | None = None) -> Scan:
     """Scan a zip file of ``torch.save`` and check its tensors against the bytes that are there.
+
+    Args:
+        path: The file.
+        source: The archive, if it is a part of the file.
 
     Raises:
         CheckpointError: It is damaged, or claims more than it holds.
     """
-    members = members_of(path)
+    members = members_of(path, source)
     if "data.pkl" not in members:
         raise _damaged(path, "it has no data.pkl")
+    content = read_member(path, members["data.pkl"], source)
     try:
-        found = scan(read_member(path, members["data.pkl"]))
-    except pickle.UnpicklingError as error:
-        raise _damaged(path, error) from None
+        found = scan(content, path.stat().st_size)
+    except ScanError as error:
+        raise _unread(path, error) from None
     sizes = {
         name.removeprefix("data/"): info.file_size
         for name, info in members.items()
         if name.startswith("data/")
     }
-    _check_claims(path, found, sizes)
+    check_claims(path, found.content, sizes)
     return found
 
 
-def scan_legacy(path: Path) -> Scan:
+def scan_legacy(path: Path, source: IO[bytes] | None = None) -> Scan:
     """Scan a file of torch before 1.6: several pickles, one after another, then the storages.
+
+    Args:
+        path: The file.
+        source: The pickles, if they are a part of the file.
 
     Raises:
         CheckpointError: It is damaged, or claims more than it holds.
     """
+    with contextlib.nullcontext(source) if source else path.open("rb") as stream:
+        return _scan_legacy(path, stream)
+
+
+def _scan_legacy(path: Path, stream: IO[bytes]) -> Scan:
     size = path.stat().st_size
     names: set[str] = set()
-    parts = []
-    with path.open("rb") as stream:
-        try:
-            for position in range(5):
-                parts.append(scan(stream))
-                names |= parts[-1].names
-                if position == 0 and parts[0].content != _MAGIC:
-                    break
-        except pickle.UnpicklingError as error:
-            raise _damaged(path, error) from None
+    odd: dict[str, str] = {}
+    parts: list[Scan] = []
+    try:
+        for position in range(5):
+            parts.append(scan(stream, size))
+            names |= parts[-1].names
+            odd.update(parts[-1].odd)
+            if position == 0 and parts[0].content != _MAGIC:
+                break
+    except ScanError as error:
+        raise _unread(path, error) from None
     plain = len(parts) < 5
     found = parts[0] if plain else parts[3]
     if not plain:
-        left = size - sum(part.size for part in parts)
-        _check_claims(path, found, dict.fromkeys(found.storages, left))
+        found.places = _places(stream, found, parts[4].content)
+        sizes = {key: length for key, (_, length) in found.places.items()}
+        check_claims(path, found.content, sizes)
     found.names |= names
+    found.odd.update(odd)
     found.plain = plain
     return found
 
 
-def _check_claims(path: Path, found: Scan, sizes: dict[str, int]) -> None:
-    for name, tensor in tensors_in(found.content):
-        reason = _false_claim(tensor, tensor.storage, sizes.get(tensor.storage.key))
-        if reason:
-            raise CheckpointError(
-                f"{path} is damaged or built to mislead: the tensor {name[:80]} {reason}",
-                "copy or save the checkpoint again",
-            )
-
-
-def _false_claim(tensor: TensorRecord, storage: StorageRecord, held: int | None) -> str:
-    if held is None:
-        return f"refers to a storage '{storage.key[:40]}' that is not there"
-    size = tensor.itemsize
-    last = tensor.offset + sum(
-        (side - 1) * stride for side, stride in zip(tensor.shape, tensor.strides, strict=False)
-    )
-    if min((tensor.offset, storage.elements, *tensor.shape, *tensor.strides)) < 0:
-        return "has a negative size"
-    if tensor.elements and (last + 1) * size > held:
-        return f"claims {(last + 1) * size} bytes of a storage that has {held}"
-    # One stored number can pose as any many (stride 0): harmless in itself, until it is copied.
-    if tensor.elements * size > max(_EXPANDED, 16 * held):
-        return f"claims {tensor.elements} elements over {held} bytes"
-    return ""
+def _places(stream: IO[bytes], found: Scan, keys: Any) -> dict[str, tuple[int, int]]:
+    """Storages follow the pickles: each a count of elements (8 bytes) and the elements."""
+    places: dict[str, tuple[int, int]] = {}
+    position = stream.tell()
+    end = stream.seek(0, io.SEEK_END)
+    for key in keys if isinstance(keys, list) else ():
+        name = told(key)
+        storage = found.storages.get(name)
+        stream.seek(position)
+        count = int.from_bytes(stream.read(8), "little")
+        length = count * bytes_of(storage.dtype if storage else "uint8")
+        if position + 8 + length > end:
+            break  # the tensors that are missing are told by their names
+        places[name] = (position + 8, length)
+        position += 8 + length
+    return places
 
 
 def load_torch(path: Path, *, legacy: bool, trust: Trust) -> Any:
@@ -114,21 +123,29 @@ def load_torch(path: Path, *, legacy: bool, trust: Trust) -> Any:
     if trust.everything:
         return _load_everything(path)
     found = scan_legacy(path) if legacy else look_over(path)
-    refused = [name for name in found.suspects if name not in trust.names]
-    if refused:
-        raise _refusal(path, refused, found)
+    _refuse(path, found, trust)
     if found.plain:
         raise CheckpointError(f"{path} is a plain pickle, not a file of torch.save", SAVE)
-    return load_bytes(path, path, trust)
+    return _loaded(path, path, trust)
 
 
-def load_bytes(source: Path | io.BytesIO, path: Path, trust: Trust = Trust()) -> Any:  # noqa: B008
-    """``torch.load(weights_only=True)`` with errors that name ``path``.
+def load_bytes(content: bytes, path: Path, trust: Trust) -> Any:
+    """The object in a part of a file that is what ``torch.save`` writes.
 
     Raises:
         CheckpointError: The bytes are damaged.
         UnsafeCheckpointError: They name globals that are not trusted.
     """
+    source = io.BytesIO(content)
+    zipped = content.startswith(b"PK\x03\x04")
+    found = look_over(path, source) if zipped else scan_legacy(path, source)
+    _refuse(path, found, trust)
+    source.seek(0)
+    return _loaded(source, path, trust)
+
+
+def _loaded(source: Path | io.BytesIO, path: Path, trust: Trust) -> Any:
+    """``torch.load(weights_only=True)`` with errors that name ``path``."""
     import torch
 
     try:
@@ -145,6 +162,35 @@ def load_bytes(source: Path | io.BytesIO, path: Path, trust: Trust = Trust()) ->
     except Exception as error:
         # torch raises whatever its readers meet: RuntimeError, EOFError, KeyError, ValueError …
         raise _damaged(path, error) from None
+
+
+def _refuse(path: Path, found: Scan, trust: Trust) -> None:
+    """Refuse what needs code, or is called as no intact file calls it.
+
+    Raises:
+        CheckpointError: Its tensors are not plain ones.
+        UnsafeCheckpointError: It names globals that are not trusted.
+    """
+    refused = [name for name in found.suspects if name not in trust.names]
+    if refused and found.only_not_plain:
+        raise CheckpointError(*not_plain(path, found))
+    if refused:
+        raise _refusal(path, refused, found)
+    odd = [why for name, why in found.odd.items() if name not in trust.names]
+    if odd:
+        raise UnsafeCheckpointError(
+            f"{path} needs more than plain values to be read: {odd[0][:200]}",
+            f"{SAVE}; or, if you trust the file, pass --unsafe-load",
+        )
+
+
+def not_plain(path: Path, found: Scan) -> tuple[str, str]:
+    """Reason and remedy for tensors that are no array of numbers."""
+    return (
+        f"{path} has sparse, quantized, nested or otherwise special tensors: "
+        f"{listed(found.suspects)}",
+        "save plain ones: tensor.to_dense() or tensor.dequantize() before torch.save",
+    )
 
 
 def _load_everything(path: Path) -> Any:
@@ -194,33 +240,26 @@ def _allowed(names: Sequence[str]) -> Iterator[None]:
     """Let torch's loader build these types, and a few harmless ones that it leaves out."""
     import torch
 
-    allowed: list[Any] = list(_harmless())
+    from lla.checkpoint.formats.plain_values import harmless
+
+    allowed: dict[str, Any] = {name: kind for kind, name in harmless()}
     for name in names:
         module, _, attribute = name.rpartition(".")
         try:
-            allowed.append((getattr(importlib.import_module(module), attribute), name))
+            allowed[name] = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigurationError(
                 f"--allow-global {name} cannot be found: {error}",
                 "install what it belongs to, or correct the name: package.module.Name",
             ) from None
-    with torch.serialization.safe_globals(allowed):
+    with torch.serialization.safe_globals([(kind, name) for name, kind in allowed.items()]):
         yield
 
 
-def _harmless() -> Iterator[Any]:
-    """Plain values that training scripts save next to weights: numpy numbers, arguments, paths."""
-    import argparse
-    import pathlib
-
-    import numpy as np
-    from numpy._core import multiarray
-
-    for module in ("numpy._core.multiarray", "numpy.core.multiarray"):
-        yield (multiarray.scalar, f"{module}.scalar")
-        yield (multiarray._reconstruct, f"{module}._reconstruct")
-    yield from (np.dtype, np.ndarray, argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath)
-    yield from {type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"}
+def _unread(path: Path, error: ScanError) -> CheckpointError:
+    """What a scan that failed tells: the code that is named, if any, or the damage."""
+    suspects = error.found.suspects
+    return _refusal(path, suspects, error.found) if suspects else _damaged(path, error)
 
 
 def _damaged(path: Path, error: Exception | str) -> CheckpointError:
