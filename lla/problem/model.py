@@ -184,6 +184,13 @@ def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tenso
         for name in names
         if name in saved and own[name].shape != saved[name].shape
     ]
+    # What torch would cast without a word: whole numbers are quantized, of a complex one the
+    # imaginary part is lost.
+    kinds = [
+        f"{name} is {_kind(saved[name])} in the file, {_kind(own[name])} in the model"
+        for name in names
+        if name in saved and _kind(own[name]) != _kind(saved[name])
+    ]
     found = []
     if missing:
         found.append("missing " + _some([name + nearest(name, unexpected) for name in missing]))
@@ -191,7 +198,15 @@ def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tenso
         found.append("unexpected " + _some(unexpected))
     if shapes:
         found.append(_some(shapes))
+    if kinds:
+        found.append(_some(kinds))
     return found
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    return "real" if tensor.is_floating_point() else "whole numbers"
 
 
 def _some(names: list[str]) -> str:

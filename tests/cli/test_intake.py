@@ -449,3 +449,12 @@ def test_formats_that_leave_tied_tensors_out() -> None:
     x = torch.arange(5)
     torch.testing.assert_close(made(x), module(x))
     assert made[0].weight is made[1].weight  # type: ignore[index]
+
+
+def test_weights_of_another_kind_are_not_cast(module: nn.Module) -> None:
+    state = dict(module.state_dict())
+    state["1.running_mean"] = state["1.running_mean"].round().long()
+    torch.save(state, "m.pt")
+    done = lla("spectrum", "m.pt")
+    assert done.exit_code == 2
+    assert "1.running_mean is whole numbers in the file, real in the model" in done.stderr

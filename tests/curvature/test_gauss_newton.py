@@ -102,13 +102,13 @@ def test_losses_that_hide_their_outputs() -> None:
 def test_the_fisher_matrix_of_many_draws_is_the_gauss_newton_matrix(name: str) -> None:
     torch.manual_seed(0)
     if name == "text":
-        problem, draws = CASES[3].problem(batch_size=4), 500
+        problem, draws = CASES[3].problem(batch_size=1000), 100
     else:
         module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2))
         x = torch.randn(6, 2)
         y = torch.randint(0, 2, (6,)) if name == "cross_entropy" else torch.rand(6, 2).round()
-        problem = from_objects(module, (x, y), name, batch_size=4, dtype="float64")
-        draws = 2000
+        problem = from_objects(module, (x, y), name, batch_size=5000, dtype="float64")
+        draws = 500
     expected = columns(GaussNewton(problem), problem.space.size)
     found = columns(MonteCarloFisher(problem, draws=draws), problem.space.size)
     # Each entry is a mean over draws × samples of products of gradients.
