@@ -117,7 +117,7 @@ class Settings:
         try:
             yield
         except UnstatedError as error:
-            if self.recipe is None:
+            if self.recipe is None or error.key in self.origins:
                 raise
             raise UnstatedError(
                 error.reason, f"fill in {error.key} in {self.recipe}", error.key
@@ -203,6 +203,7 @@ def gather(
     Raises:
         ConfigurationError: A file cannot be read, or a setting is invalid.
     """
+    resolve((), environment)  # a wrong variable is told whatever the files are like
     scheme, rest = split_scheme(checkpoint)
     place = Path() / stem_of(checkpoint) if scheme and not Path(rest).exists() else Path(rest)
     found = recipe or find_recipe(place, stem_of(checkpoint))

@@ -83,7 +83,8 @@ def _is_of(found: CheckpointFacts, checkpoint: str, folder: Path) -> bool:
     from lla.checkpoint import sha256_of, split_scheme
 
     schemes, places = zip(*(split_scheme(path) for path in (found.path, checkpoint)), strict=True)
-    if schemes[0] == schemes[1] and _place(places[0], folder) == _place(places[1], Path()):
+    known = schemes[0] == schemes[1] or Path(places[1]).exists()
+    if known and _place(places[0], folder) == _place(places[1], Path()):
         return True
     here = Path(checkpoint)
     return here.is_file() and sha256_of(here) == found.sha256

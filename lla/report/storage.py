@@ -77,7 +77,8 @@ def refuse_page(path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise ReportError(
-            f"there is no folder {path.parent} for the page", f"make it: mkdir -p {path.parent}"
+            f"the page cannot be written to {path}: there is no folder {path.parent}",
+            f"make it: mkdir -p {path.parent}",
         )
     if path.exists() and not _is_page(path):
         kind = "a folder" if path.is_dir() else "there already, and no page of a report"
