@@ -29,7 +29,7 @@ from lla.settings import RunSettings, Settings
 
 _log = logging.getLogger("lla")
 
-__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device"]
+__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare", "workspace_of"]
 
 
 def analyze_checkpoint(
@@ -52,7 +52,22 @@ def analyze_checkpoint(
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    chosen = select(settings.run.only, settings.run.skip)
+    problem, facts, settings = prepare(path, settings, trust=trust)
+    return analyze_problem(problem, facts, settings, progress=progress, command=command)
+
+
+def prepare(
+    path: str | Path, settings: Settings, *, trust: checkpoints.Trust | None = None
+) -> tuple[Problem, CheckpointFacts, Settings]:
+    """Load a checkpoint and build its problem.
+
+    Returns:
+        The problem, which checkpoint it is of, and the settings with what the checkpoint tells.
+
+    Raises:
+        LlaError: The checkpoint, the data or the settings cannot be used.
+    """
+    select(settings.run.only, settings.run.skip)  # a wrong name is told before the work
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
@@ -76,9 +91,7 @@ def analyze_checkpoint(
         format=checkpoint.format,
         parameters=problem.space.size,
     )
-    return analyze_problem(
-        problem, facts, settings, chosen=chosen, progress=progress, command=command
-    )
+    return problem, facts, settings
 
 
 def analyze_problem(
@@ -86,7 +99,6 @@ def analyze_problem(
     facts: CheckpointFacts,
     settings: Settings,
     *,
-    chosen: Sequence[Analysis] | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
 ) -> Report:
@@ -99,23 +111,14 @@ def analyze_problem(
         problem: Network, parameters, data and loss.
         facts: Which checkpoint it is.
         settings: All settings.
-        chosen: The analyses to run; by default as the settings say.
         progress: Told how far the run is.
         command: The command line, for the report.
     """
     listener = progress or Silent()
     started = datetime.now(UTC)
-    workspace = Workspace(
-        configs=settings.analyses,
-        seed=settings.run.seed,
-        confidence=settings.run.confidence,
-        tolerance=settings.run.tolerance,
-        memory=settings.run.memory or _half_of_memory(problem.device),
-        progress=listener,
-    )
-    entries = chosen or select(settings.run.only, settings.run.skip)
-    plan = _plan(problem, workspace, settings)
-    workspace.carried_out = plan
+    workspace = workspace_of(problem, settings, listener)
+    entries = select(settings.run.only, settings.run.skip)
+    plan = workspace.execution(problem)
     problem = planned(problem, plan)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
@@ -132,6 +135,20 @@ def analyze_problem(
         plan={**plan.facts(), **workspace.plan},
         provenance=_provenance(problem, settings, started, command),
     )
+
+
+def workspace_of(problem: Problem, settings: Settings, progress: Progress) -> Workspace:
+    """The workspace of a run, with the measured plan of how its products are made."""
+    workspace = Workspace(
+        configs=settings.analyses,
+        seed=settings.run.seed,
+        confidence=settings.run.confidence,
+        tolerance=settings.run.tolerance,
+        memory=settings.run.memory or _half_of_memory(problem.device),
+        progress=progress,
+    )
+    workspace.carried_out = _plan(problem, workspace, settings)
+    return workspace
 
 
 def _plan(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:

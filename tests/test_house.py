@@ -30,6 +30,7 @@ FLOORS = (
     {"lla.report"},
     {"lla.settings"},
     {"lla.pipeline"},
+    {"lla.foresight"},
     {"lla.api"},
     {"lla"},
     {"lla_plots"},

@@ -16,6 +16,7 @@ from lla_cli.flags import gathered, trust_of
 from lla_cli.guard import guarded
 from lla_cli.options import (
     CHECKPOINT,
+    DRY_RUN,
     OUTPUT,
     SETTINGS,
     STATED,
@@ -50,7 +51,7 @@ def _add(
     app: typer.Typer, name: str, about: str, settings: tuple[Setting, ...], only: tuple[str, ...]
 ) -> None:
     options = (setting.parameter() for setting in settings)
-    parameters = (CHECKPOINT, *options, *STATED, *TRUST, *OUTPUT)
+    parameters = (CHECKPOINT, *options, *STATED, *TRUST, *OUTPUT, DRY_RUN)
     run = with_parameters(partial(_run, settings, only), parameters)
     app.command(name, help=about)(run)
 
@@ -60,6 +61,9 @@ def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str,
         return shlex.join(sys.argv)
 
     with guarded(debug=values["debug"], again=again):
+        if values["dry_run"]:
+            _foretell(settings, only, values)
+            return
         report = _analyze(settings, only, values)
         _deliver(report, values)
 
@@ -90,6 +94,20 @@ def _analyze(
             checkpoint, resolved, trust=trust_of(values), progress=progress, command=sys.argv
         )
     return write(report, target)
+
+
+def _foretell(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]) -> None:
+    """Say how the run would be carried out and what it would take; nothing is written."""
+    from lla.checkpoint import recognize
+
+    recognize(values["checkpoint"])
+    resolved = gathered(settings, values, only)
+    from lla.foresight import foresee
+    from lla_cli.dry_run import print_foresight
+
+    with redirect_stdout(sys.stderr), resolved.pointing_to_recipe():
+        found = foresee(values["checkpoint"], resolved, trust=trust_of(values))
+    print_foresight(found, as_json=values["json"])
 
 
 def _refuse_figures(folder: Path) -> None:

@@ -14,6 +14,7 @@ from lla.analyses.analysis import Analysis
 __all__ = [
     "CHECKPOINT",
     "DEBUG",
+    "DRY_RUN",
     "OUTPUT",
     "SETTINGS",
     "STATED",
@@ -38,6 +39,7 @@ class Setting:
         flags: How it is written; by default from the name.
         many: Whether it can be given repeatedly.
         metavar: What its value is called.
+        switch: Whether it is given as --name or --no-name.
     """
 
     name: str
@@ -48,10 +50,16 @@ class Setting:
     flags: tuple[str, ...] = ()
     many: bool = False
     metavar: str = "TEXT"
+    switch: bool = False
 
     def parameter(self) -> inspect.Parameter:
         """The command's parameter."""
         flags = self.flags or (f"--{self.name.replace('_', '-')}",)
+        if self.switch:
+            option = typer.Option(
+                f"{flags[0]}/--no-{flags[0][2:]}", help=self.help, rich_help_panel=self.panel
+            )
+            return parameter(self.name, bool, None, option)
         return parameter(
             self.name,
             list[str] if self.many else str,
@@ -156,6 +164,17 @@ DEBUG = parameter(
     bool,
     False,
     typer.Option("--debug", help="show tracebacks", rich_help_panel="Output"),
+)
+
+DRY_RUN = parameter(
+    "dry_run",
+    bool,
+    False,
+    typer.Option(
+        "--dry-run",
+        help="say how it would be computed, in what time and memory, and stop",
+        rich_help_panel=_COMPUTE,
+    ),
 )
 
 OUTPUT = (
@@ -274,7 +293,7 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     for key, field in analysis.config.model_fields.items():
         if key in taken:
             continue
-        default = "" if field.default in ("", ()) else f" (default: {field.default})"
+        default = "" if field.default in ("", (), False) else f" (default: {field.default})"
         found.append(
             Setting(
                 key,
@@ -284,6 +303,7 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
                 analysis.name.capitalize(),
                 many=isinstance(field.default, tuple),
                 metavar=_METAVARS.get(str(field.annotation), "TEXT"),
+                switch=field.annotation is bool,
             )
         )
     return tuple(found)

@@ -9,13 +9,30 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Analysis", "Config", "imported"]
+__all__ = ["Analysis", "Config", "Work", "imported"]
 
 
 class Config(BaseModel):
     """Base of the settings of an analysis: immutable, and unknown keys are an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How much an analysis does, in passes over all samples.
+
+    Attributes:
+        evaluations: Evaluations of the loss.
+        gradients: Gradients.
+        products: Products of single vectors.
+        blocks: Products of vectors that share a block.
+    """
+
+    evaluations: float = 0.0
+    gradients: float = 0.0
+    products: float = 0.0
+    blocks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,8 @@ class Analysis:
         result: Its result, a frozen dataclass declared with :mod:`lla.analyses.fields`.
         run: Dotted path ``module:function`` of ``run(problem, config, workspace) -> result``;
             a path and not the function, because it imports torch.
+        work: Dotted path of ``work(problem, config) -> (expected, at most)``, two :class:`Work`,
+            for predictions; or "" where it is little.
         figures: Dotted path of a function from a result and a caption to named figures, or "".
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
@@ -41,6 +60,7 @@ class Analysis:
     config: type[Config]
     result: type[Any]
     run: str
+    work: str = ""
     figures: str = ""
     question: str = ""
     summary: tuple[str, ...] = ()

@@ -56,5 +56,6 @@ ANALYSIS = Analysis(
     config=BaselineConfig,
     result=BaselineResult,
     run="lla.analyses.baseline:run",
+    work="lla.analyses.work:of_baseline",
     summary=("value", "accuracy", "gradient_norm"),
 )

@@ -30,6 +30,7 @@ _STEP = 4  # between chunks that are compared
 _BETTER = 0.85  # a smaller gain is noise, and would change the last digits from run to run
 _SECONDS = 1.5  # for all measurements together
 _ENOUGH = 0.05  # for one of them
+_LONG = 5.0  # what loading kernels does not take: then the first run tells enough
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
 _BLOCK = 8
 _TRANSIENT = 3  # graphs that a product holds at its peak, in units of one chunk's
@@ -301,7 +302,7 @@ def _timed(action: Callable[[], object], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - start
-        if index == 0 and seconds > _ENOUGH:
+        if index == 0 and seconds > _LONG:
             return seconds
         if index:
             taken.append(seconds)

@@ -104,6 +104,7 @@ ANALYSIS = Analysis(
     config=LandscapeConfig,
     result=LandscapeResult,
     run="lla.analyses.landscape.run:run",
+    work="lla.analyses.work:of_landscape",
     figures="lla_plots.landscape:figures",
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
 )

@@ -61,6 +61,7 @@ ANALYSIS = Analysis(
     config=SaliencyConfig,
     result=SaliencyResult,
     run="lla.analyses.saliency.run:run",
+    work="lla.analyses.work:of_saliency",
     figures="lla_plots.saliency:figures",
     summary=("class_sensitivity",),
 )

@@ -151,6 +151,7 @@ ANALYSIS = Analysis(
     config=SpectrumConfig,
     result=SpectrumResult,
     run="lla.analyses.spectrum.run:run",
+    work="lla.analyses.work:of_spectrum",
     figures="lla_plots.spectrum:figures",
     summary=(
         "lambda_max",

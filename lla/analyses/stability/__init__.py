@@ -64,6 +64,7 @@ ANALYSIS = Analysis(
     config=StabilityConfig,
     result=StabilityResult,
     run="lla.analyses.stability.run:run",
+    work="lla.analyses.work:of_stability",
     figures="lla_plots.stability:figures",
     summary=(
         "lr",

@@ -1,0 +1,76 @@
+"""What a run would do, and what it would take, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lla.analyses.analysis import Work, imported
+from lla.analyses.registry import select
+from lla.checkpoint import Trust
+from lla.curvature.plan import Costs, Plan, planned
+from lla.pipeline import prepare, workspace_of
+from lla.progress import Silent
+from lla.report import CheckpointFacts
+from lla.settings import Settings
+
+__all__ = ["Foresight", "foresee"]
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """A run that has not been made.
+
+    Attributes:
+        checkpoint: Which checkpoint it is of.
+        samples: Samples that would be analysed.
+        plan: How products would be made; its costs are measured.
+        seconds: Expected time of each analysis, and what it takes at most.
+    """
+
+    checkpoint: CheckpointFacts
+    samples: int
+    plan: Plan
+    seconds: dict[str, tuple[float, float]]
+
+    def document(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "schema": "lla-plan/1",
+            "checkpoint": vars(self.checkpoint),
+            "samples": self.samples,
+            "plan": self.plan.facts(),
+            "stages": {
+                name: {"expected_seconds": round(usual, 3), "at_most_seconds": round(most, 3)}
+                for name, (usual, most) in self.seconds.items()
+            },
+        }
+
+
+def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None) -> Foresight:
+    """Load a checkpoint, measure the plan, and predict what each analysis takes.
+
+    Raises:
+        LlaError: The checkpoint, the data or the settings cannot be used.
+    """
+    problem, facts, settings = prepare(path, settings, trust=trust)
+    workspace = workspace_of(problem, settings, Silent())
+    plan = workspace.execution(problem)
+    problem = planned(problem, plan)
+    seconds = {}
+    for entry in select(settings.run.only, settings.run.skip):
+        if entry.work:
+            config = workspace.config(entry.name, entry.config)
+            usual, most = imported(entry.work)(problem, config)
+            seconds[entry.name] = _seconds(usual, plan.costs), _seconds(most, plan.costs)
+    return Foresight(facts, len(problem.data), plan, seconds)
+
+
+def _seconds(work: Work, costs: Costs) -> float:
+    return (
+        work.evaluations * costs.evaluation
+        + work.gradients * costs.gradient
+        + work.products * costs.product
+        + work.blocks * costs.block
+    )
