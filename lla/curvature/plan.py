@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from lla.curvature.operators import Hessian, Way, coupled_layers, gradient, measured
+from lla.curvature.operators import Hessian, Way, coupled_layers, gradient
 from lla.errors import ConfigurationError
 from lla.problem import Batch, Problem
 from lla.problem.inputs import leaves
@@ -25,6 +25,7 @@ Method = Literal["auto", "reverse", "forward"]
 
 _FLOAT = 8
 _FIRST_CHUNK = 256
+_PROBED = 32
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 4096
 _STEP = 4  # between chunks that are compared
 _BETTER = 0.85  # a smaller gain is noise, and would change the last digits from run to run
@@ -154,39 +155,41 @@ def make_plan(
     """
     until = time.perf_counter() + _SECONDS
     samples = len(problem.data)
-    probe = min(problem.data.chunk, 32, samples)
-    _, bytes_per_probe = _graph_of(problem, probe)
-    per_sample = max(1, bytes_per_probe // probe)
-    free = _free(problem, memory, needs)
-    fits = max(1, int(free / (2 * _TRANSIENT) / per_sample))
+    graph = _graph_size(problem)
+    free = room = _free(problem, memory, needs)
+    least = _FLOAT * problem.space.size * min(needs.least_rows, problem.space.size)
+    fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
+    if fits < 1:
+        raise _too_small(problem, memory, free - int(least / _SHARE) - _TRANSIENT * graph.of(1))
+    coupled = bool(coupled_layers(problem.module))
     chunk = min(problem.data.chunk, samples)
-    if choose_chunk and not coupled_layers(problem.module):
-        chunk = _best_chunk(problem, min(fits, _LARGEST_CHUNK, samples), until)
-    elif chunk > fits:
-        chunk = fits if not coupled_layers(problem.module) else chunk
-    graph = per_sample * chunk
-    free -= _TRANSIENT * graph
-    rows = int(_SHARE * free / (_FLOAT * problem.space.size))
+    if choose_chunk and not coupled:
+        comfortable = max(1, min(graph.fitting(free / (2 * _TRANSIENT)), fits))
+        chunk = _best_chunk(problem, min(comfortable, _LARGEST_CHUNK, samples), until)
+    elif not coupled:
+        chunk = min(chunk, fits)
+    one = graph.of(chunk)
+    free -= _TRANSIENT * one
+    fitting = int(_SHARE * free / (_FLOAT * problem.space.size))
+    rows = min(needs.rows, max(needs.least_rows, fitting))
     on_host = problem.device.type == "cuda" and rows < needs.rows
     if on_host:
         rows = needs.rows
-    if rows < min(needs.least_rows, problem.space.size) or free <= 0:
-        raise _too_small(problem, memory, needs, per_sample)
     chunks = -(-samples // chunk)
-    keep = min(int(_SHARE * free), chunks * graph * 2)
-    all_kept = chunks * graph <= keep
+    keep = max(0, min(int(_SHARE * free), 2 * chunks * one))
+    all_kept = chunks * one <= keep
     costs, way = _measure(problem, chunk, all_kept, method, together, until)
-    held = _FLOAT * problem.space.size * (min(rows, needs.rows) * (not on_host) + needs.vectors)
-    used = memory - _free(problem, memory, needs) - needs.vectors * _FLOAT * problem.space.size
+    held = 0 if on_host else _FLOAT * problem.space.size * rows
+    used = memory - room
     return Plan(
         chunk=chunk,
         way=way,
         keep=keep if way.method == "reverse" else 0,
-        graph=graph,
-        rows=min(rows, needs.rows),
+        graph=one,
+        rows=rows,
         on_host=on_host,
         memory=memory,
-        predicted=used + held + min(keep, chunks * graph) + _TRANSIENT * graph,
+        predicted=used + held + min(keep, chunks * one) + _TRANSIENT * one,
         costs=costs,
     )
 
@@ -201,10 +204,8 @@ def _free(problem: Problem, memory: int, needs: Needs) -> int:
     return memory - memory_in_use(problem.device) - doubled - vectors
 
 
-def _too_small(problem: Problem, memory: int, needs: Needs, per_sample: int) -> ConfigurationError:
-    used = memory - _free(problem, memory, needs)
-    basis = needs.least_rows * _FLOAT * problem.space.size
-    needed = used + int(basis / _SHARE) + 2 * _TRANSIENT * per_sample
+def _too_small(problem: Problem, memory: int, left: int) -> ConfigurationError:
+    needed = memory - left
     return ConfigurationError(
         f"a memory budget of {memory / 2**20:.0f} MiB is too small: the process holds "
         f"{memory_in_use(problem.device) / 2**20:.0f} MiB already, and the smallest run of "
@@ -213,11 +214,35 @@ def _too_small(problem: Problem, memory: int, needs: Needs, per_sample: int) -> 
     )
 
 
-def _graph_of(problem: Problem, samples: int) -> tuple[object, int]:
-    batch = next(problem.data.whole.chunks(samples))
-    operator = Hessian(problem, [batch])
-    with problem.second_order():
-        return measured(lambda: operator._build(batch))
+@dataclass(frozen=True)
+class _GraphSize:
+    """Bytes of a chunk's graph: what it holds of the parameters, and of each sample."""
+
+    fixed: int
+    per_sample: int
+
+    def of(self, samples: int) -> int:
+        return self.fixed + samples * self.per_sample
+
+    def fitting(self, room: float) -> int:
+        return int((room - self.fixed) // self.per_sample)
+
+
+def _graph_size(problem: Problem) -> _GraphSize:
+    """From the graphs of two small chunks."""
+    samples = min(problem.data.chunk, _PROBED, len(problem.data))
+    small = max(1, samples // 2)
+    large = _graph_bytes(problem, samples)
+    if small == samples:
+        return _GraphSize(0, max(1, large))
+    slope = max(1, (large - _graph_bytes(problem, small)) // (samples - small))
+    return _GraphSize(max(0, large - slope * samples), slope)
+
+
+def _graph_bytes(problem: Problem, samples: int) -> int:
+    operator = Hessian(problem, [next(problem.data.whole.chunks(samples))], memory=1 << 60)
+    operator(torch.zeros(problem.space.size, dtype=torch.float64, device=problem.device))
+    return operator.kept_bytes
 
 
 def _best_chunk(problem: Problem, largest: int, until: float) -> int:
