@@ -84,7 +84,8 @@ class LeNet(nn.Module):
 def lenet(folder: Path, device: str) -> tuple[Problem, dict[str, object]]:
     """LeNet on the first 2,048 MNIST test images, and its reference values."""
     module = LeNet()
-    module.load_state_dict(torch.load(folder / "lenet_mnist.pth", weights_only=True))
+    weights = checkpoint.load(folder / "lenet_mnist.pth").tensors
+    module.load_state_dict(dict(weights))
     raw = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
     images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:2048]
     raw = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
