@@ -32,6 +32,7 @@ from lla.krylov import (
     Probes,
     Search,
     TraceSample,
+    certified,
     draw_probes,
     extreme_eigenpairs,
     hutchpp,
@@ -44,6 +45,8 @@ __all__ = ["SpectralProducts", "spectral"]
 
 _BYTES = 8
 _ROUNDING = 100.0  # a product's error in units of eps·‖H‖, generously
+_SAFETY = 10.0  # between one product's error and what any may have
+_NEGLIGIBLE = 0.01  # of the tolerance: a rounding that needs no float64 products
 _LEAST_STEPS = 5
 
 AnyOperator = SummedOperator[Any]
@@ -62,10 +65,12 @@ class Spectrum:
 
     Attributes:
         pairs: The eigenpairs.
+        rounding: What the rounding of products may have moved a value by.
         sampling: Standard error of each value from the samples, shape (k,); NaN where unknown.
     """
 
     pairs: Eigenpairs
+    rounding: float
     sampling: np.ndarray
 
 
@@ -155,34 +160,55 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
         config.residual_tolerance or (1e-6 if problem.theta.dtype == torch.float64 else 1e-3),
         min(config.max_steps, 2 * operator.size),
         rows=plan.rows,
+        least=min(config.max_steps, config.steps - _LEAST_STEPS * config.probes),
         block=config.block,
         on_host=plan.on_host,
     )
-    groups = _groups(problem)
-    asked: list[torch.Tensor] = []
-
-    def certify(vectors: torch.Tensor) -> torch.Tensor:
-        if not groups:
-            return precise(vectors)
-        products, forms = precise.over_groups(vectors, groups)
-        asked[:] = [vectors, forms]
-        return products
-
     pairs = extreme_eigenpairs(
         operator,
         lambda index: gaussian(operator.size, workspace.seed, "eigenpairs", index),
         search,
-        certify=certify,
         on_products=lambda done: workspace.progress.update(
             done, search.products, "Lanczos products at most"
         ),
     )
-    if not asked:
-        return Spectrum(pairs, np.zeros(len(pairs.values)))
-    vectors, forms = asked
-    turn = pairs.vectors @ vectors.T
-    quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
-    return Spectrum(pairs, sampling_error(quotients, len(problem.data), _population(problem)))
+    rounding = _rounding(pairs, operator, precise)
+    groups = _groups(problem)
+    if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
+        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
+    # Rounding matters at this tolerance: values and residuals by float64 products.
+    forms: list[torch.Tensor] = []
+    asked: list[torch.Tensor] = []
+
+    def multiply(vectors: torch.Tensor) -> torch.Tensor:
+        if not groups:
+            return precise(vectors)
+        products, form = precise.over_groups(vectors, groups)
+        asked.append(vectors)
+        forms.append(form)
+        return products
+
+    pairs = certified(pairs, multiply)
+    rounding = _ROUNDING * precise.eps * pairs.norm
+    if not groups:
+        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
+    turn = pairs.vectors @ asked[0].T
+    quotients = torch.einsum("ki,gij,kj->gk", turn, forms[0], turn).cpu().numpy()
+    error = sampling_error(quotients, len(problem.data), _population(problem))
+    return Spectrum(pairs, rounding, error)
+
+
+def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) -> float:
+    """What the rounding of products moves an eigenvalue by, at most: measured on one product.
+
+    The vector is a mixture of all pairs, so that no direction of theirs is left out.
+    """
+    if precise is operator:
+        return _ROUNDING * operator.eps * pairs.norm
+    mixed = pairs.vectors.sum(dim=0)
+    mixed /= torch.linalg.vector_norm(mixed)
+    error = torch.linalg.vector_norm(operator(mixed) - precise(mixed))
+    return _SAFETY * float(error) + operator.eps * pairs.norm
 
 
 def _groups(problem: Problem) -> list[torch.Tensor]:
@@ -230,7 +256,7 @@ def _extreme(name: OperatorName, problem: Problem, workspace: Workspace, index: 
     found = workspace.get(spectral(name).spectrum, problem)
     pairs = found.pairs
     value, residual = float(pairs.values[index]), float(pairs.residuals[index])
-    rounding = _ROUNDING * workspace.get(spectral(name).precise, problem).eps * pairs.norm
+    rounding = found.rounding
     inside, outside = rounding, residual + rounding
     below, above = (inside, outside) if index == 0 else (outside, inside)
     # Any Ritz value lies inside the spectrum: one beyond the interval shows that the run has

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, Self, TypeVar
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lla.curvature.convolution import fast_convolutions
 from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 
@@ -220,7 +222,7 @@ class SummedOperator(Generic[G]):
         product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         _refuse_coupled(self._problem, self._batches)
-        with self._problem.second_order():
+        with self._problem.second_order(), self._kernels():
             for index, batch in enumerate(_chunks(self._problem, self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
@@ -231,6 +233,10 @@ class SummedOperator(Generic[G]):
                     product[place] += self._apply(graph, along[place], keep=keep or not last)
                 del graph
         return product, weight
+
+    def _kernels(self) -> AbstractContextManager[None]:
+        # vmap and forward differentiation have their own rules for convolutions.
+        return fast_convolutions() if self._way.method == "reverse" else nullcontext()
 
     def _build(self, batch: Batch) -> tuple[G, torch.Tensor]:
         """What the products of a chunk are differentiated from, and the chunk's weight."""

@@ -1,7 +1,7 @@
 """Linear algebra on any symmetric operator: Lanczos, quadrature, trace. Knows no models."""
 
 from lla.krylov.basis import Basis, orthonormalized
-from lla.krylov.eigen import Eigenpairs, Search, extreme_eigenpairs
+from lla.krylov.eigen import Eigenpairs, Search, certified, extreme_eigenpairs
 from lla.krylov.lanczos import Krylov, Restart, block_lanczos
 from lla.krylov.operator import Difference, LinearOperator, Restricted
 from lla.krylov.probes import Known, ProbePlan, Probes, TraceSample, draw_probes
@@ -23,6 +23,7 @@ __all__ = [
     "Search",
     "TraceSample",
     "block_lanczos",
+    "certified",
     "draw_probes",
     "extreme_eigenpairs",
     "gauss_rule",

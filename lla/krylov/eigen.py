@@ -17,7 +17,7 @@ from lla.krylov.basis import orthonormalized
 from lla.krylov.lanczos import Krylov, Restart, block_lanczos
 from lla.krylov.operator import LinearOperator
 
-__all__ = ["Eigenpairs", "Search", "extreme_eigenpairs"]
+__all__ = ["Eigenpairs", "Search", "certified", "extreme_eigenpairs"]
 
 _CHECK_EVERY = 4
 _CONFIRM = 8
@@ -35,7 +35,8 @@ class Eigenpairs:
     Attributes:
         values: Descending, shape (k,).
         vectors: Unit eigenvectors in rows, float64, shape (k, P).
-        residuals: ‖A y − θ y‖ from one further product each, shape (k,).
+        residuals: ‖A y − θ y‖, shape (k,): from the Krylov relation, which takes products as
+            exact; :func:`certified` measures them.
         tolerance: What the residuals were to fall below.
         krylov: The basis they come from, for deflation.
     """
@@ -67,6 +68,7 @@ class Search:
         tolerance: Residual bound, relative to ‖A‖₂.
         products: Largest number of products.
         rows: Largest number of basis vectors held; the iteration restarts beyond it.
+        least: Products made at least: further uses of the basis gain by them.
         block: Vectors multiplied at once.
         on_host: Whether the basis is kept in host memory.
     """
@@ -76,6 +78,7 @@ class Search:
     tolerance: float
     products: int
     rows: int = 1 << 30
+    least: int = 0
     block: int = 1
     on_host: bool = False
 
@@ -100,7 +103,6 @@ def extreme_eigenpairs(
     draw: Callable[[int], torch.Tensor],
     search: Search,
     *,
-    certify: Callable[[torch.Tensor], torch.Tensor] | None = None,
     on_products: Callable[[int], None] = lambda done: None,
 ) -> Eigenpairs:
     """Eigenpairs at both ends by one Lanczos run, stopped when all residuals are small.
@@ -110,8 +112,6 @@ def extreme_eigenpairs(
         draw: Random vector by index: the first ones start the run, others go on at invariant
             subspaces.
         search: What is looked for.
-        certify: The products of a block by the same operator in higher precision, to measure
-            values and residuals with; A itself if None.
         on_products: Told the number of products so far.
 
     Returns:
@@ -130,7 +130,7 @@ def extreme_eigenpairs(
         restart=search.restart,
         on_host=search.on_host,
     )
-    return _certified(certify or operator, krylov, search)
+    return _outer(krylov, search)
 
 
 class _StopRule:
@@ -167,22 +167,35 @@ class _StopRule:
             spent = max(_CONFIRM, krylov.products // _CONFIRM_SHARE)
             self._agreed, self._confirm_at = values[ends], krylov.products + spent
             return False
-        return krylov.products >= self._confirm_at
+        return krylov.products >= max(self._confirm_at, self._search.least)
 
 
-def _certified(
-    certify: Callable[[torch.Tensor], torch.Tensor], krylov: Krylov, search: Search
-) -> Eigenpairs:
-    """Ritz pairs of both ends, made anew from one block of products and with its residuals."""
-    values, columns, _ = krylov.ritz()
+def _outer(krylov: Krylov, search: Search) -> Eigenpairs:
+    """The Ritz pairs of both ends."""
+    values, columns, residuals = krylov.ritz()
     size = len(values)
     largest = min(search.largest, size)
     smallest = min(search.smallest, size - largest)
     chosen = [*range(size - 1, size - 1 - largest, -1), *range(smallest - 1, -1, -1)]
-    device = krylov.beyond.device
-    turn = torch.from_numpy(columns[:, chosen].T.copy()).to(device)
-    vectors, _ = orthonormalized(krylov.basis.combine(turn), 0.0)
-    products = certify(vectors)
+    turn = torch.from_numpy(columns[:, chosen].T.copy()).to(krylov.beyond.device)
+    return Eigenpairs(
+        values=values[chosen],
+        vectors=_signed(krylov.basis.combine(turn)),
+        residuals=residuals[chosen],
+        tolerance=search.tolerance * float(np.abs(values).max()),
+        krylov=krylov,
+    )
+
+
+def certified(pairs: Eigenpairs, multiply: Callable[[torch.Tensor], torch.Tensor]) -> Eigenpairs:
+    """The pairs made anew, and their residuals measured, by one block of precise products.
+
+    Args:
+        pairs: The pairs.
+        multiply: The products of a block (k, P), by the operator in higher precision.
+    """
+    vectors, _ = orthonormalized(pairs.vectors, 0.0)
+    products = multiply(vectors)
     # Rayleigh–Ritz on the precise products: what rounding mixed among near values is undone.
     inner = products @ vectors.T
     quotients, rotation = torch.linalg.eigh((inner + inner.T) / 2)
@@ -190,12 +203,11 @@ def _certified(
     found = quotients.flip(0)
     vectors, products = rotation @ vectors, rotation @ products
     rest = products - found[:, None] * vectors
-    return Eigenpairs(
+    return replace(
+        pairs,
         values=found.cpu().numpy(),
         vectors=_signed(vectors),
         residuals=torch.linalg.vector_norm(rest, dim=1).cpu().numpy(),
-        tolerance=search.tolerance * float(np.abs(values).max()),
-        krylov=krylov,
     )
 
 
