@@ -50,8 +50,8 @@ from lla.settings import gather, resolve
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
 LARGEST, STEPS, RESIDUAL = 5, 100, 1e-3
 # (XTrace, Hutch++) products for ±2 % at 95 %.
-TRACE_PRODUCTS = {"lenet": (60, 99)}
-DEFAULT_PRODUCTS = (60, 99)
+TRACE_PRODUCTS = {"lenet": (70, 90)}
+DEFAULT_PRODUCTS = (70, 90)
 LANCZOS_STEPS = 60
 
 

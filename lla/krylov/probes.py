@@ -6,6 +6,10 @@ taken out: A is QᵀTQ, plus its coupling NᵀFQ and the transpose, plus its com
 complement of Q. The first two are known exactly; probes see A⊥ alone, which has far less variance
 where Q holds the outliers. Whether Q's pairs have converged does not matter.
 
+The density comes first, from a block iteration on the complement. What that finds is known from
+then on as well: the probes for trace, norm and diagonal are others, and see what is left of A by
+then.
+
 For the density, the coupling is dropped: of rank 2c (c rows of N), it moves no more than c
 eigenvalues across any point in either direction.
 """
@@ -48,16 +52,33 @@ class Known:
     """What a Krylov space says exactly of trace, norm and diagonal.
 
     Attributes:
-        krylov: The space.
+        spaces: The space; further ones lie in the complement of those before.
         trace: Tr of the known part.
         square: Its squared Frobenius norm.
         diagonal: Its diagonal, shape (P,).
     """
 
-    krylov: Krylov
+    spaces: tuple[Krylov, ...]
     trace: float
     square: float
     diagonal: torch.Tensor
+
+    def remove(self, block: torch.Tensor) -> None:
+        """Take all spaces out of a block (b, P), in place."""
+        for space in self.spaces:
+            space.basis.remove(block)
+
+    def __add__(self, other: Known) -> Known:
+        """What both know, ``other`` being a space of the complement of this one.
+
+        The first one's coupling leads into the second or beyond it; both ways it is counted.
+        """
+        return Known(
+            (*self.spaces, *other.spaces),
+            self.trace + other.trace,
+            self.square + other.square,
+            self.diagonal + other.diagonal,
+        )
 
     @classmethod
     def of(cls, krylov: Krylov) -> Known:
@@ -74,7 +95,7 @@ class Known:
             images = basis.combine(torch.from_numpy(krylov.coupling).to(device))
             diagonal += 2 * (krylov.beyond * images).sum(dim=0)
         square = float((krylov.projected**2).sum() + 2 * (krylov.coupling**2).sum())
-        return cls(krylov, float(np.trace(krylov.projected)), square, diagonal)
+        return cls((krylov,), float(np.trace(krylov.projected)), square, diagonal)
 
 
 @dataclass(frozen=True)
@@ -82,8 +103,9 @@ class ProbePlan:
     """How many probes, and how they are worked on.
 
     Attributes:
-        pilot: Probes with a quadrature; the number of all probes is decided from them.
-        steps: Block Lanczos steps of each.
+        pilot: Probes with a quadrature, and as many for the trace, from which the number of all of
+            those is decided.
+        steps: Block Lanczos steps of each probe with a quadrature.
         together: Probes that share one block.
         nodes: Nodes of each probe's own Gauss rule.
     """
@@ -99,7 +121,7 @@ class Probes:
     """What a set of independent probes says of an operator.
 
     Attributes:
-        samples: One for each probe.
+        samples: One for each probe for trace and norm.
         quadrature: Density of each pilot probe: the known Ritz values, each with weight 1/P, and
             the nodes of the block quadrature of the rest.
         below: The same with the block Gauss rule of one step less, and
@@ -110,11 +132,11 @@ class Probes:
         outer: The known Ritz values, shape (m,).
         coupled: Rank of the known space's coupling to the complement.
         size: P.
-        pilot: The number of probes was decided from the first ``pilot``.
+        pilot: The number of samples was decided from the first ``pilot``.
         reach: Smallest and largest Ritz value of the complement; NaN if it is empty.
         diagonal: Mean of the probes' diagonals, and its standard error: shapes (P,).
-        groups: zᵀA_g z of each pilot probe over each group of samples, shape (groups, probes);
-            empty where groups were not asked for.
+        groups: zᵀA_g z of each probe with a quadrature, over each group of samples: shape
+            (groups, probes); empty where groups were not asked for.
     """
 
     samples: tuple[TraceSample, ...]
@@ -142,8 +164,12 @@ class _Collection:
         self._mean = torch.zeros_like(known.diagonal)
         self._squares = torch.zeros_like(known.diagonal)
 
-    def add(self, probes: torch.Tensor, inside: torch.Tensor, images: torch.Tensor) -> None:
-        """Probes z, their parts z⊥ in the complement, and A⊥z: each of shape (b, P)."""
+    def see(self, operator: LinearOperator, probes: torch.Tensor) -> None:
+        """What probes z, shape (b, P), say of what is left of A."""
+        inside = probes.clone()
+        self._known.remove(inside)
+        images = operator(inside)
+        self._known.remove(images)
         for probe, part, image in zip(probes, inside, images, strict=True):
             local = probe * image
             rests = [float(local[block].sum()) for block in self._blocks]
@@ -192,25 +218,35 @@ def draw_probes(
         All samples and the pilot's quadratures.
     """
     known = Known.of(krylov)
-    found = _Collection(known, blocks)
     pilot = _Pilot(operator, known, plan, grouped)
-    total = plan.pilot * plan.steps
-    for start in range(0, plan.pilot, plan.together):
-        probes = _drawn(operator, draw, range(start, min(start + plan.together, plan.pilot)))
-        found.add(probes, *pilot.run(probes))
-        on_products(min((start + plan.together), plan.pilot) * plan.steps, total)
-    wanted = max(plan.pilot, enough(tuple(found.samples)))
-    done, total = total, total + wanted - plan.pilot
-    for start in range(plan.pilot, wanted, plan.together):
-        probes = _drawn(operator, draw, range(start, min(start + plan.together, wanted)))
-        inside = probes.clone()
-        krylov.basis.remove(inside)
-        images = operator(inside)
-        krylov.basis.remove(images)
-        found.add(probes, inside, images)
-        done += len(probes)
+    total = plan.pilot * (plan.steps + 1)
+    done = 0
+    for places in _blocks(0, plan.pilot, plan.together):
+        found = pilot.run(_drawn(operator, draw, places))
+        done += len(places) * plan.steps
         on_products(done, total)
-    return pilot.result(found)
+    if plan.together >= plan.pilot and found is not None:
+        known += Known.of(found)
+    collection = _Collection(known, blocks)
+
+    def collect(first: int, last: int) -> None:
+        nonlocal done
+        for places in _blocks(first, last, plan.together):
+            # Not those of the quadratures, whose space is taken out now.
+            probes = _drawn(operator, lambda index: draw(plan.pilot + index), places)
+            collection.see(operator, probes)
+            done += len(probes)
+            on_products(done, total)
+
+    collect(0, plan.pilot)
+    wanted = max(plan.pilot, enough(tuple(collection.samples)))
+    total += wanted - plan.pilot
+    collect(plan.pilot, wanted)
+    return pilot.result(collection)
+
+
+def _blocks(start: int, stop: int, together: int) -> list[range]:
+    return [range(at, min(at + together, stop)) for at in range(start, stop, together)]
 
 
 def _drawn(
@@ -236,9 +272,9 @@ class _Pilot:
         self._groups: list[np.ndarray] = []
         self._ends: list[float] = []
 
-    def run(self, probes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One block of probes z (b, P): their parts z⊥ in the complement, and A⊥z."""
-        space = self._known.krylov
+    def run(self, probes: torch.Tensor) -> Krylov | None:
+        """The iteration from one block of probes (b, P); None if the complement is empty."""
+        (space,) = self._known.spaces
         inside = probes.clone()
         along = space.basis.remove(inside).cpu().numpy()
         # What rounding leaves of a probe that lies in the known space is no direction.
@@ -246,7 +282,7 @@ class _Pilot:
         start, shares = orthonormalized(inside, floor, space.basis)
         if not len(start):
             self._measure(np.zeros((0, 0)), 0, np.zeros((0, len(probes))), along)
-            return torch.zeros_like(inside), torch.zeros_like(inside)
+            return None
         image = None
         if self._grouped and len(start) == len(probes):
             # Groups are asked of whole probes, the complement's products follow from theirs.
@@ -267,13 +303,13 @@ class _Pilot:
         # A space that is not coupled to anything is known whole.
         last = run.last if len(run.beyond) else 0
         self._measure(run.projected, last, first, along)
-        return inside, _image(run, first)
+        return run
 
     def _measure(
         self, projected: np.ndarray, last: int, first: np.ndarray, along: np.ndarray
     ) -> None:
         """The quadratures of each probe, from its coordinates in both spaces: columns."""
-        space = self._known.krylov
+        (space,) = self._known.spaces
         outer = np.linalg.eigvalsh(space.projected)
         rules = {"quadrature": projected, "below": projected, "above": projected}
         if last:
@@ -307,8 +343,8 @@ class _Pilot:
         groups = np.concatenate(self._groups, axis=1) if self._groups else np.empty((0, 0))
         return Probes(
             samples=tuple(found.samples),
-            outer=np.linalg.eigvalsh(self._known.krylov.projected),
-            coupled=len(self._known.krylov.beyond),
+            outer=np.linalg.eigvalsh(self._known.spaces[0].projected),
+            coupled=len(self._known.spaces[0].beyond),
             size=self._operator.size,
             pilot=self._plan.pilot,
             reach=ends,
@@ -324,15 +360,6 @@ def _anti(projected: np.ndarray, last: int) -> np.ndarray:
     matrix[last:, :last] *= np.sqrt(2.0)
     matrix[:last, last:] *= np.sqrt(2.0)
     return matrix
-
-
-def _image(run: Krylov, first: np.ndarray) -> torch.Tensor:
-    """A⊥ times vectors of given coordinates (m, b) in a run's basis: shape (b, P)."""
-    device = run.beyond.device
-    made = run.basis.combine(torch.from_numpy((run.projected @ first).T.copy()).to(device))
-    if len(run.beyond):
-        made += torch.from_numpy((run.coupling @ first).T.copy()).to(device) @ run.beyond
-    return made
 
 
 def _block_diagonal(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:

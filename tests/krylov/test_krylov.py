@@ -231,6 +231,25 @@ def test_probes_are_unbiased_and_deflation_only_narrows() -> None:
     assert spread[12] < 0.2 * spread[1]
 
 
+def test_what_the_quadrature_found_is_taken_out_as_well() -> None:
+    matrix = rotated([-1.5, -0.4, *np.linspace(-0.05, 0.1, 200), 1.0, 2.5, 7.0])
+    half = len(matrix) // 2
+    truths = np.array(
+        [matrix.trace(), matrix.square().sum(), matrix.diagonal()[:half].sum()], dtype=float
+    )
+    spread = {}
+    for steps in (1, 4):
+        rows = [
+            (sample.trace, sample.square, sample.parts[0])
+            for seed in range(40)
+            for sample in probes_of(matrix, seed, known_steps=6, steps=steps).samples
+        ]
+        errors = np.abs(np.mean(rows, axis=0) - truths)
+        assert (errors <= 4 * np.std(rows, axis=0) / np.sqrt(400)).all()
+        spread[steps] = np.std(rows, axis=0)
+    assert (spread[4] < 0.9 * spread[1]).all()
+
+
 def test_full_krylov_space_leaves_no_variance() -> None:
     matrix = rotated([-1.0, 0.5, 2.0, 3.0])
     (sample, *_) = probes_of(matrix, 0, known_steps=4).samples
@@ -246,16 +265,16 @@ def test_the_block_rules_bracket_and_integrate_exactly() -> None:
     matrix = rotated(SPECTRUM)
     found = probes_of(matrix, 3, known_steps=5, steps=4)
     size = len(matrix)
-    for index, sample in enumerate(found.samples):
+    for index in range(10):
         bulk = size - 5
+        probe = _in_complement(matrix, index)
         for rule in (found.quadrature, found.below, found.above):
             weights, nodes = rule.weights[index], rule.nodes[index]
             kept = np.isfinite(nodes)
             assert weights.sum() == pytest.approx(1.0)
             # The rest's mass is set to its mean, which scales its moments.
             inner = weights[kept][5:] * nodes[kept][5:]
-            raw = sample.trace - found.outer.sum()
-            length = _length_in_complement(matrix, index)
+            raw, length = float(probe @ matrix @ probe), float(probe @ probe)
             assert inner.sum() * size == pytest.approx(raw * bulk / length, rel=1e-8)
     totals = [
         float((np.abs(np.nan_to_num(rule.nodes)) * rule.weights).sum(axis=1).mean()) * size
@@ -266,12 +285,12 @@ def test_the_block_rules_bracket_and_integrate_exactly() -> None:
     assert min(totals) <= truth <= max(totals)
 
 
-def _length_in_complement(matrix: torch.Tensor, index: int) -> float:
-    """‖z⊥‖² of the probe that ``probes_of(matrix, 3, known_steps=5)`` draws as this one."""
+def _in_complement(matrix: torch.Tensor, index: int) -> torch.Tensor:
+    """z⊥ of the probe that ``probes_of(matrix, 3, known_steps=5)`` draws as this one."""
     known = block_lanczos(MatrixOperator(matrix), started(len(matrix), seed=999), 5)
     probe = rademacher(len(matrix), 3, "probes", index)[None]
     known.basis.remove(probe)
-    return float(probe.square().sum())
+    return probe[0]
 
 
 def test_further_probes_and_groups_of_samples() -> None:
