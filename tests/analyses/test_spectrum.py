@@ -18,7 +18,7 @@ from lla.analyses.spectrum.criteria import (
 from lla.analyses.spectrum.layers import layer_traces
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
-from lla.curvature import Hessian
+from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
 from lla.estimate import Estimate, samples_needed, student_quantile
 from lla.krylov import Probes, Quadrature, TraceSample
 from lla.problem import Problem, from_objects
@@ -286,3 +286,82 @@ def test_rounding_is_no_negative_mass() -> None:
     assert found["hessian/type"].value == "mainly_negative"
     assert not found["hessian/K_H1"].exists
     assert not found["hessian/C_t"].exists
+
+
+@pytest.mark.parametrize("name", ["ggn", "fisher", "empirical_fisher"])
+def test_other_matrices_have_a_spectrum_too(small, name: str) -> None:
+    module, data = small
+    problem = from_objects(module, data, dtype="float64")
+    makers = {"ggn": GaussNewton, "fisher": MonteCarloFisher, "empirical_fisher": EmpiricalFisher}
+    values = np.linalg.eigvalsh(columns(makers[name](problem), problem.space.size).numpy())
+    settings = {"run": {"dtype": "float64"}, "spectrum": {"operator": name}}
+    report = analyze(module, data, settings=settings, only=["spectrum", "stability"])
+    found = report.metrics
+    assert found["hessian/operator"].value == name
+    assert found["hessian/lambda_max"].value == pytest.approx(values[-1], rel=1e-8)
+    assert found["hessian/trace"].low <= values.sum() <= found["hessian/trace"].high
+    # Stability speaks of the Hessian, whatever the spectrum is of.
+    hessian = np.linalg.eigvalsh(columns(Hessian(problem), problem.space.size).numpy())
+    assert found["stability/gd_max_lr"].value == pytest.approx(2 / hessian[-1], rel=1e-8)
+
+
+@pytest.mark.parametrize("steps", [0, 40])
+def test_layers_sharpness_and_what_is_stored(small, steps: int) -> None:
+    module, data = small
+    problem = from_objects(module, data, dtype="float64")
+    matrix = columns(Hessian(problem), problem.space.size).numpy()
+    wanted = {"layer_steps": steps, "eigenvectors": True, "diagonal": True, "max_steps": 12}
+    settings = {"run": {"dtype": "float64"}, "spectrum": wanted}
+    result = analyze(module, data, only=["spectrum"], settings=settings).results["spectrum"]
+    start = 0
+    for index, size in enumerate(result.layers.parameters):
+        block = matrix[start : start + size, start : start + size]
+        top = np.linalg.eigvalsh(block)[-1]
+        low, high = result.layers.lambda_max_low[index], result.layers.lambda_max_high[index]
+        assert low - 1e-10 <= top <= high + 1e-10
+        assert low <= result.layers.lambda_max[index] <= high
+        if steps:
+            assert result.layers.lambda_max[index] == pytest.approx(top, rel=1e-6)
+        start += size
+    vectors = result.eigenvectors.values
+    images = vectors @ matrix
+    rest = np.linalg.norm(images - result.eigenvalues[:, None] * vectors, axis=1)
+    np.testing.assert_allclose(rest, result.residuals, rtol=1e-6, atol=1e-10)
+    assert result.eigenvectors.names == problem.space.names
+    off = np.abs(result.diagonal.value - np.diag(matrix))
+    assert (off <= 6 * result.diagonal.stderr + 1e-8).all()
+
+
+def test_a_subset_has_a_sampling_error_and_the_whole_has_none(small) -> None:
+    module, (x, y) = small
+    training = {"optimizer": "sgd", "samples": 4000}
+    quick = {"run": {"dtype": "float64"}}
+    part = analyze(module, (x, y), only=["spectrum"], training=training, settings=quick).metrics
+    whole = analyze(module, (x, y), only=["spectrum"], settings=quick).metrics
+    assert whole["hessian/lambda_max"].sampling_stderr == 0.0
+    assert whole["hessian/trace"].sampling_stderr == 0.0
+    # From the groups' own Rayleigh quotients, by other means: one product on each group.
+    problem = from_objects(module, (x, y), dtype="float64")
+    _, vectors = np.linalg.eigh(columns(Hessian(problem), problem.space.size).numpy())
+    top = torch.from_numpy(vectors[:, -1].copy())
+    quotients = [
+        float(top @ Hessian(problem, [problem.data.select(torch.arange(k, 40, 10))])(top))
+        for k in range(10)
+    ]
+    expected = np.std(quotients, ddof=1) / np.sqrt(10) * np.sqrt(1 - 40 / 4000)
+    assert part["hessian/lambda_max"].sampling_stderr == pytest.approx(expected, rel=1e-3)
+    assert part["hessian/trace"].sampling_stderr > 0
+
+
+def test_sketched_traces(small) -> None:
+    module, data = small
+    problem = from_objects(module, data, dtype="float64")
+    truth = float(columns(Hessian(problem), problem.space.size).trace())
+    for name in ("hutchpp", "xtrace"):
+        settings = {
+            "run": {"dtype": "float64", "tolerance": 0.05},
+            "spectrum": {"trace_method": name},
+        }
+        found = analyze(module, data, only=["spectrum"], settings=settings).metrics["hessian/trace"]
+        assert found.low <= truth <= found.high
+        assert found.converged

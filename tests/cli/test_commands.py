@@ -354,3 +354,23 @@ def test_reports_and_checkpoints_taken_for_each_other(samples: Path) -> None:
     unknown = lla("plot", "digits_mlp.lla.h5", "--only=landscape,spectrun")
     assert unknown.exit_code == 2
     assert "no figure 'spectrun'" in unknown.stderr
+
+
+def test_a_dry_run_computes_and_writes_nothing(samples: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(samples / "digits_mlp.pt")
+    done = CliRunner().invoke(app, ["analyze", path, "--dry-run"])
+    assert done.exit_code == 0, done.stderr
+    for part in ("4,650 parameters, 1,437 samples", "graphs of", "nothing was computed"):
+        assert part in done.stdout
+    found = CliRunner().invoke(app, ["analyze", path, "--dry-run", "--json", "--skip=landscape"])
+    document = json.loads(found.stdout)
+    assert document["schema"] == "lla-plan/1"
+    assert set(document["stages"]) == {"baseline", "spectrum", "stability", "saliency"}
+    for stage in document["stages"].values():
+        assert 0 <= stage["expected_seconds"] <= stage["at_most_seconds"]
+    assert document["plan"]["predicted_peak_bytes"] < document["plan"]["memory"]
+    assert not list(tmp_path.iterdir())
+    small = CliRunner().invoke(app, ["spectrum", path, "--memory", "10MiB"])
+    assert small.exit_code == 2
+    assert "a memory budget of 10 MiB is too small" in small.stderr

@@ -1,0 +1,128 @@
+"""The plan of how products are made: within the memory, and never a change of results."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lla.api import analyze
+from lla.curvature.plan import Needs, make_plan, memory_in_use, planned
+from lla.curvature.sampling import groups_of, sampling_error
+from lla.errors import ConfigurationError
+from lla.problem import from_objects
+
+NEEDS = Needs(rows=60, least_rows=10, vectors=10)
+GIB = 1 << 30
+
+
+def wide(samples: int = 600):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(64, 200), nn.Tanh(), nn.Linear(200, 5))
+    return from_objects(module, (torch.randn(samples, 64), torch.randint(0, 5, (samples,))))
+
+
+def test_a_plan_with_room_keeps_all_graphs() -> None:
+    problem = wide()
+    plan = make_plan(problem, 8 * GIB, NEEDS)
+    chunks = -(-600 // plan.chunk)
+    assert plan.way.method == "reverse"
+    assert plan.keep >= chunks * plan.graph > 0
+    assert plan.rows == 60
+    assert plan.predicted <= 8 * GIB
+    assert 0 < plan.costs.evaluation < plan.costs.product
+    assert len(list(planned(problem, plan).data.chunks())) == chunks
+    json.dumps(plan.facts())
+
+
+def test_the_budget_bounds_rows_graphs_and_chunks() -> None:
+    problem = wide(4000)
+    held = memory_in_use(problem.device)
+    rows = 8 * problem.space.size
+    tight = make_plan(problem, held + 90 * rows, NEEDS)
+    assert NEEDS.least_rows <= tight.rows < 60
+    assert tight.keep < -(-4000 // tight.chunk) * tight.graph
+    assert tight.predicted <= held + 95 * rows
+    with pytest.raises(ConfigurationError, match="is too small") as caught:
+        make_plan(problem, held + 5 * rows, NEEDS)
+    asked = int(caught.value.remedy.split("--memory ")[1].split("MiB")[0])
+    assert make_plan(problem, asked << 20, NEEDS).rows >= NEEDS.least_rows
+
+
+def test_what_is_stated_is_kept() -> None:
+    plan = make_plan(wide(), 8 * GIB, NEEDS, choose_chunk=False, method="forward", together=3)
+    assert (plan.chunk, plan.way.method, plan.way.together, plan.keep) == (256, "forward", 3, 0)
+
+
+@pytest.mark.parametrize(
+    "run", [{"method": "forward", "together": 4}, {"memory": 0}, {"method": "reverse"}]
+)
+def test_results_do_not_depend_on_the_plan(run: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    data = (torch.randn(40, 6), torch.randint(0, 3, (40,)))
+    settings = {"run": {"dtype": "float64"}}
+    first = analyze(module, data, only=["spectrum"], settings=settings, batch_size=40)
+    other = {"run": {"dtype": "float64", **run}}
+    again = [
+        analyze(module, data, only=["spectrum"], settings=other, batch_size=7) for _ in range(2)
+    ]
+    for path in ("hessian/lambda_max", "hessian/trace", "hessian/K_H1"):
+        assert again[0].metrics[path].value == pytest.approx(first.metrics[path].value, rel=1e-8)
+        # The same plan gives the same bits.
+        assert again[0].metrics[path].value == again[1].metrics[path].value
+
+
+def test_groups_are_fixed_and_their_error_is_that_of_a_mean() -> None:
+    groups = groups_of(100, torch.device("cpu"))
+    assert len(groups) == 16
+    assert torch.cat(groups).sort().values.tolist() == list(range(100))
+    rng = np.random.default_rng(0)
+    scatter = [sampling_error(rng.normal(size=(16, 1)), 160, 10**9)[0] for _ in range(2000)]
+    # Each group's mean has variance 1: the mean of 16 has the standard error 1/4.
+    assert np.sqrt(np.mean(np.square(scatter))) == pytest.approx(0.25, rel=0.03)
+    half = sampling_error(np.array([[0.0], [2.0]]), 50, 100)
+    assert half[0] == pytest.approx(np.sqrt(0.5) * np.sqrt(2.0) / np.sqrt(2.0))
+    assert sampling_error(np.ones((3, 2)), 5, 5).tolist() == [0.0, 0.0]
+    assert np.isnan(sampling_error(np.ones((1, 1)), 5, 9)).all()
+
+
+WIDE = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Linear(784, 600), nn.ReLU(), nn.Linear(600, 10))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("gib", [1, 2])
+def test_the_peak_stays_within_the_budget(tmp_path: Path, gib: int) -> None:
+    """Peak resident memory of the whole command, as the system counts it."""
+    (tmp_path / "wide.py").write_text(WIDE)
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "d.npz",
+        x=rng.normal(size=(2000, 784)).astype(np.float32),
+        y=rng.integers(0, 10, 2000),
+    )
+    scope: dict[str, object] = {}
+    exec(WIDE, scope)
+    torch.save(scope["net"]().state_dict(), tmp_path / "wide.pt")  # type: ignore[operator]
+    command = [sys.executable, "-m", "lla_cli", "spectrum", "wide.pt", "--model", "wide.py:net"]
+    options = ["--data", "d.npz", "--memory", f"{gib}GiB", "--set=spectrum.max_steps=80"]
+    child = subprocess.Popen(
+        [*command, *options, "--json", "-q", "-o", "w.h5"], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    document = json.load(child.stdout)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    assert document["metrics"]["hessian/trace"]["value"] is not None
+    assert usage.ru_maxrss * 1024 <= gib * GIB
