@@ -206,10 +206,10 @@ def by_eigenthings(problem: Problem, seed: int, products: int) -> Answer:
     return Answer(values, float(min(low.eigenvalues)), float(trace.estimate), seconds)
 
 
-def gradient_seconds(problem: Problem, rounds: int = 7) -> float:
-    """Time of one gradient over all samples, with the fastest of three chunks."""
+def gradient_seconds(problem: Problem, chunks: tuple[int, ...], rounds: int = 7) -> float:
+    """Time of one gradient over all samples, with the fastest of some chunks."""
     found = []
-    for chunk in (128, 256, 512):
+    for chunk in chunks:
         parts = list(problem.data.whole.chunks(chunk))
         times = []
         for _ in range(rounds):
@@ -243,17 +243,25 @@ def libraries(name: str) -> Iterator[tuple[str, Callable[[Problem, int], Answer]
 def compare(name: str, problem: Problem, truth: dict[str, object], rounds: int) -> None:
     """Let the libraries take turns on a problem and print the medians."""
     answers: dict[str, list[Answer]] = {}
-    units = []
+    units, wholes = [], []
     for seed in range(rounds):
-        units.append(gradient_seconds(problem))
+        units.append(gradient_seconds(problem, (128, 256, 512)))
+        wholes.append(gradient_seconds(problem, (len(problem.data),)))
         for library, ask in libraries(name):
             # For the others' sake: fused attention has no second derivative.
             with sdpa_kernel(SDPBackend.MATH):
                 answers.setdefault(library, []).append(ask(problem, seed))
-    unit = statistics.median(units)
-    print(f"\n{name}: {problem.space.size:,} parameters, {len(problem.data):,} samples, gradient")
-    print(f"{1e3 * unit:.0f} ms; worst errors over {rounds} seeds, relative to λ_max or the trace")
-    print(f"{'':20} {'seconds':>8} {'gradients':>9} {'ratio':>6} {'λ1-5':>8} {'λ_min':>8} trace")
+            print(
+                f"    {name}, seed {seed}: {library} {answers[library][-1].seconds:.1f} s",
+                flush=True,
+            )
+    unit, whole = statistics.median(units), statistics.median(wholes)
+    print(f"\n{name}: {problem.space.size:,} parameters, {len(problem.data):,} samples;")
+    print(f"a gradient takes {1e3 * unit:.0f} ms in chunks, {1e3 * whole:.0f} ms as one batch;")
+    print(f"medians and worst errors over {rounds} seeds, relative to λ_max or the trace")
+    print(
+        f"{'':20} {'seconds':>8} {'chunked':>9} {'whole':>6} {'ratio':>6} {'λ1-5':>8} {'λ_min':>8} trace"
+    )
     first = statistics.median(answer.seconds for answer in answers["lla"])
     for library, found in answers.items():
         seconds = statistics.median(answer.seconds for answer in found)
@@ -261,7 +269,7 @@ def compare(name: str, problem: Problem, truth: dict[str, object], rounds: int) 
             max(errors) for errors in zip(*(off(a, truth) for a in found), strict=True)
         )
         print(
-            f"{library:20} {seconds:8.1f} {seconds / unit:9.0f} {seconds / first:6.2f} "
+            f"{library:20} {seconds:8.1f} {seconds / unit:9.0f} {seconds / whole:6.0f} {seconds / first:6.2f} "
             f"{top:8.1e} {low:8.1e} {100 * trace:4.1f} %"
         )
 

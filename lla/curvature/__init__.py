@@ -2,7 +2,8 @@
 
 from lla.curvature.fisher import MonteCarloFisher
 from lla.curvature.gauss_newton import EmpiricalFisher, GaussNewton
-from lla.curvature.operators import Hessian, SummedOperator, Way, batch_curvature, gradient
+from lla.curvature.hessian import Hessian, batch_curvature, gradient
+from lla.curvature.operators import SummedOperator, Way
 
 __all__ = [
     "EmpiricalFisher",

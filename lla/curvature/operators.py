@@ -1,13 +1,7 @@
-"""Gradient and Hessian of L(θ) = Σ sums / Σ counts, exact however the data is cut into chunks.
-
-Each product differentiates the gradient along a vector (Pearlmutter 1994, "Fast exact
-multiplication by the Hessian"): H v = ∇(∇L · v).
-"""
+"""Curvature matrices as sums over chunks of the data, exact however it is cut."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -23,12 +17,11 @@ from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 
 __all__ = [
-    "Hessian",
     "SummedOperator",
     "Way",
-    "batch_curvature",
+    "chunks_of",
     "coupled_layers",
-    "gradient",
+    "differentiable",
     "measured",
     "out_of_memory",
     "slopes_along",
@@ -56,36 +49,14 @@ class Way:
 _ONE_BY_ONE = Way()
 
 
-def _differentiable(problem: Problem) -> torch.Tensor:
+def differentiable(problem: Problem) -> torch.Tensor:
+    """The checkpoint's parameters as a new leaf, shape (P,)."""
     return problem.theta.detach().clone().requires_grad_(True)
 
 
-def _chunks(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch]:
+def chunks_of(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch]:
+    """The given batches, or all data in chunks."""
     return problem.data.chunks() if batches is None else batches
-
-
-def _slope(
-    problem: Problem, theta: torch.Tensor, batch: Batch, *, create_graph: bool = False
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gradient of a batch's loss sum, shape (P,), and the batch's weight."""
-    terms = problem.terms(theta, batch)
-    # A loss that does not use the analysed parameters has a gradient: zero.
-    (slope,) = torch.autograd.grad(
-        terms.total, theta, create_graph=create_graph, allow_unused=True, materialize_grads=True
-    )
-    return slope, terms.weight
-
-
-def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.Tensor:
-    """∇L at the checkpoint over the given batches, or over all data: float64, shape (P,)."""
-    theta = _differentiable(problem)
-    total = torch.zeros_like(theta, dtype=torch.float64)
-    weight = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for batch in _chunks(problem, batches):
-        slope, part = _slope(problem, theta, batch)
-        total += slope
-        weight += part
-    return total / weight
 
 
 class SummedOperator(Generic[G]):
@@ -133,7 +104,7 @@ class SummedOperator(Generic[G]):
         self._memory = memory
         self._way = way
         self._on_products = on_products
-        self._theta = _differentiable(problem)
+        self._theta = differentiable(problem)
         self._kept: dict[int, tuple[G, torch.Tensor]] = {}
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -203,7 +174,7 @@ class SummedOperator(Generic[G]):
             self._way = replace(self._way, together=self._way.together // 2)
             self.steps_down.append(f"{self._way.together} vectors at once")
         else:
-            whole = list(_chunks(self._problem, self._batches))
+            whole = list(chunks_of(self._problem, self._batches))
             chunk = max(batch.samples for batch in whole)
             if chunk == 1 or coupled_layers(self._problem.module):
                 return False
@@ -223,7 +194,7 @@ class SummedOperator(Generic[G]):
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         _refuse_coupled(self._problem, self._batches)
         with self._problem.second_order(), self._kernels():
-            for index, batch in enumerate(_chunks(self._problem, self._batches)):
+            for index, batch in enumerate(chunks_of(self._problem, self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
                 keep = index in self._kept
@@ -271,7 +242,7 @@ def coupled_layers(module: nn.Module) -> tuple[str, ...]:
 
 def _refuse_coupled(problem: Problem, batches: Sequence[Batch] | None) -> None:
     layers = coupled_layers(problem.module)
-    if layers and len(list(_chunks(problem, batches))) > 1:
+    if layers and len(list(chunks_of(problem, batches))) > 1:
         raise ProblemError(
             f"{', '.join(layers[:4])} normalize by the statistics of the batch they are given: the "
             "loss of data cut into chunks is another function, with another Hessian",
@@ -301,51 +272,6 @@ def out_of_memory(error: RuntimeError) -> bool:
     return any(words in str(error) for words in ("not enough memory", "can't allocate memory"))
 
 
-class Hessian(SummedOperator["_Slope"]):
-    """The Hessian of a problem's loss: ∇(∇L · v), Pearlmutter 1994."""
-
-    def _build(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
-        if self._way.method == "forward":
-            return self._forward(batch)
-        return _slope(self._problem, self._theta, batch, create_graph=True)
-
-    def _forward(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
-        """∇L(θ) as a function, to be differentiated forward along vectors."""
-        problem = self._problem
-
-        def total(theta: torch.Tensor) -> torch.Tensor:
-            return problem.terms(theta, batch).total
-
-        with torch.no_grad():
-            weight = problem.terms(problem.theta, batch).weight
-        return torch.func.grad(total), weight
-
-    def _apply(self, graph: _Slope, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
-        if not isinstance(graph, torch.Tensor):
-            return _forward_along(graph, self._problem.theta, along)
-        if not graph.requires_grad:
-            return torch.zeros_like(along)  # a loss linear in θ has no curvature on this chunk
-        return slopes_along(graph, self._theta, along, keep=keep)
-
-
-def _forward_along(
-    slope: Callable[[torch.Tensor], torch.Tensor], theta: torch.Tensor, along: torch.Tensor
-) -> torch.Tensor:
-    """Derivatives of a function at θ along each vector of a block (b, P), forwards."""
-
-    def product(vector: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = torch.func.jvp(slope, (theta,), (vector,))[1]
-        return made
-
-    with warnings.catch_warnings():
-        # torch's own rules for forward differentiation are compiled by what it has deprecated.
-        warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
-        return torch.func.vmap(product)(along) if len(along) > 1 else product(along[0])[None]
-
-
-_Slope = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
-
-
 def slopes_along(
     values: torch.Tensor, leaf: torch.Tensor, along: torch.Tensor, *, keep: bool
 ) -> torch.Tensor:
@@ -372,19 +298,3 @@ def slopes_along(
         )
         found.append(one)
     return torch.stack(found)
-
-
-def batch_curvature(problem: Problem, batch: Batch) -> float:
-    """Curvature of a training step's loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
-
-    Batch norm uses the batch's statistics, as in training; the batch is then not cut into chunks.
-
-    Returns:
-        The quotient, or NaN where the gradient vanishes.
-    """
-    whole = batch.samples if problem.has_batch_norm else problem.data.chunk
-    parts = list(batch.chunks(whole))
-    with problem.batch_statistics():
-        slope = gradient(problem, parts)
-        square = float(slope @ slope)
-        return float(slope @ Hessian(problem, parts)(slope)) / square if square else math.nan

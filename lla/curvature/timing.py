@@ -8,7 +8,7 @@ import time
 import torch
 from torch import nn
 
-from lla.curvature.operators import Hessian
+from lla.curvature.hessian import Hessian
 from lla.problem import from_objects
 
 __all__ = ["time_products"]

@@ -2,9 +2,10 @@
 
 from lla.krylov.basis import Basis, orthonormalized
 from lla.krylov.eigen import Eigenpairs, Search, certified, extreme_eigenpairs
+from lla.krylov.known import Known
 from lla.krylov.lanczos import Krylov, Restart, block_lanczos
 from lla.krylov.operator import Difference, LinearOperator, Restricted
-from lla.krylov.probes import Known, ProbePlan, Probes, TraceSample, draw_probes
+from lla.krylov.probes import ProbePlan, Probes, TraceSample, draw_probes
 from lla.krylov.quadrature import Quadrature, gauss_rule, smoothed_density
 from lla.krylov.trace import hutchpp, xtrace
 
