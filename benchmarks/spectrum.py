@@ -269,8 +269,8 @@ def compare(name: str, problem: Problem, truth: dict[str, object], rounds: int) 
             max(errors) for errors in zip(*(off(a, truth) for a in found), strict=True)
         )
         print(
-            f"{library:20} {seconds:8.1f} {seconds / unit:9.0f} {seconds / whole:6.0f} {seconds / first:6.2f} "
-            f"{top:8.1e} {low:8.1e} {100 * trace:4.1f} %"
+            f"{library:20} {seconds:8.1f} {seconds / unit:9.0f} {seconds / whole:6.0f} "
+            f"{seconds / first:6.2f} {top:8.1e} {low:8.1e} {100 * trace:4.1f} %"
         )
 
 
