@@ -259,9 +259,9 @@ def compare(name: str, problem: Problem, truth: dict[str, object], rounds: int) 
     print(f"\n{name}: {problem.space.size:,} parameters, {len(problem.data):,} samples;")
     print(f"a gradient takes {1e3 * unit:.0f} ms in chunks, {1e3 * whole:.0f} ms as one batch;")
     print(f"medians and worst errors over {rounds} seeds, relative to λ_max or the trace")
-    print(
-        f"{'':20} {'seconds':>8} {'chunked':>9} {'whole':>6} {'ratio':>6} {'λ1-5':>8} {'λ_min':>8} trace"
-    )
+    heads = (("", 20), ("seconds", 8), ("chunked", 9), ("whole", 6), ("ratio", 6))
+    line = "".join(f"{head:>{width + 1}}" for head, width in (*heads, ("λ1-5", 8), ("λ_min", 8)))
+    print(f"{line[1:]} trace")
     first = statistics.median(answer.seconds for answer in answers["lla"])
     for library, found in answers.items():
         seconds = statistics.median(answer.seconds for answer in found)
