@@ -1,7 +1,7 @@
 """The whole spectrum's package by lla, curvlinops and hessian-eigenthings, side by side.
 
     pip install -e ".[bench]"
-    python benchmarks/spectrum.py [--problems lenet digits_cnn.pt] [--rounds 3] [--data FOLDER]
+    python benchmarks/spectrum.py [--problems lenet resnet18 gpt2 …] [--rounds 3] [--data FOLDER]
 
 Each library is asked for the same, by its own best method, on the same network, samples and
 threads, in one process: the five largest eigenvalues and the smallest to a residual of 1e-3·λ_max,
@@ -99,6 +99,21 @@ def lenet(folder: Path, device: str) -> tuple[Problem, dict[str, object]]:
         "smallest": min(known["sa"]),
         "trace": known["trace"][0],
     }
+
+
+def large(name: str, device: str) -> Problem:
+    """What GPUs are for: a ResNet-18 on 512 images, a GPT-2 small on 8 sequences of 128 tokens."""
+    from networks import GPT2, ResNet18
+
+    torch.manual_seed(0)
+    if name == "resnet18":
+        module: nn.Module = ResNet18()
+        data = (torch.randn(512, 3, 32, 32), torch.randint(0, 10, (512,)))
+    else:
+        module, tokens = GPT2(), torch.randint(0, 50257, (8, 129))
+        data = (tokens[:, :-1], tokens[:, 1:])
+    chunk = 512 if name == "resnet18" else 8
+    return lla.Problem(module, data, device=device, batch_size=chunk)
 
 
 def sample(name: str, device: str) -> Problem:
@@ -286,7 +301,9 @@ def off(answer: Answer, truth: dict[str, object]) -> tuple[float, float, float]:
 def main() -> None:
     """Run the problems that are there."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--problems", nargs="+", default=["lenet", "digits_cnn.pt", "charlm.pt"])
+    usual = ["lenet", "digits_cnn.pt", "charlm.pt"]
+    on_gpu = ["resnet18", "gpt2"] if torch.cuda.is_available() else []
+    parser.add_argument("--problems", nargs="+", default=[*usual, *on_gpu])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="MNIST, LeNet")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -295,7 +312,8 @@ def main() -> None:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
     for name in options.problems:
         if name != "lenet":
-            problem = sample(name, options.device)
+            make = large if name in ("resnet18", "gpt2") else sample
+            problem = make(name, options.device)
             truth = reference(problem)
         elif (options.data / "lenet_mnist.pth").exists():
             problem, truth = lenet(options.data, options.device)

@@ -57,6 +57,18 @@ def test_softmax_regression_in_closed_form() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-13)
 
 
+def test_logistic_regression_in_closed_form() -> None:
+    """H = (1/n) Σ σ(1 − σ) xxᵀ for one logit without bias."""
+    torch.manual_seed(0)
+    x, y = torch.randn(9, 4, dtype=torch.float64), torch.randint(0, 2, (9, 1)).double()
+    module = nn.Linear(4, 1, bias=False)
+    problem = from_objects(module, (x, y), "bce_with_logits", batch_size=4, dtype="float64")
+    share = (x @ module.weight.detach().double().T).sigmoid()
+    expected = x.T @ (share * (1 - share) * x) / len(x)
+    found = columns(Hessian(problem), problem.space.size)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+
+
 def test_linear_regression_in_closed_form() -> None:
     """Mean over n·K elements of squared errors: H = (2/(nK)) I_K ⊗ XᵀX."""
     torch.manual_seed(0)
