@@ -316,6 +316,30 @@ def test_further_probes_and_groups_of_samples() -> None:
     assert not plain.groups.size
 
 
+def test_the_reach_of_the_complement() -> None:
+    matrix = rotated(SPECTRUM)
+    known = block_lanczos(MatrixOperator(matrix), started(len(matrix), seed=999), 5)
+    q = known.basis.matrix()
+    rest = torch.eye(len(matrix), dtype=torch.float64) - q.T @ q
+    values = torch.linalg.eigvalsh(rest @ matrix @ rest)
+    found = probes_of(matrix, 0, known_steps=5, steps=30).reach
+    assert found == pytest.approx((float(values[0]), float(values[-1])), rel=1e-6)
+
+
+def test_fresh_vectors_follow_those_of_the_start() -> None:
+    """An invariant space at once: the next vectors drawn are others than the block's."""
+    operator = MatrixOperator(rotated([2.0] * 8))
+    asked: list[int] = []
+
+    def draw(index: int) -> torch.Tensor:
+        asked.append(index)
+        return gaussian(8, 0, "fresh", index)
+
+    pairs = extreme_eigenpairs(operator, draw, Search(3, 1, 1e-8, 50, block=2))
+    assert asked[:4] == [0, 1, 2, 3]
+    np.testing.assert_allclose(pairs.values, 2.0)
+
+
 def test_the_diagonal_and_its_error() -> None:
     matrix = rotated(SPECTRUM)
     value, stderr = probes_of(matrix, 2, known_steps=6, probes=200).diagonal
