@@ -8,6 +8,8 @@ from typing import Any
 
 from lla.analyses.analysis import Work, imported
 from lla.analyses.registry import select
+from lla.analyses.spectrum import SpectrumConfig
+from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
 from lla.curvature.plan import Costs, Plan, planned
 from lla.pipeline import prepare, workspace_of
@@ -58,12 +60,19 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
     workspace = workspace_of(problem, settings, Silent())
     plan = workspace.execution(problem)
     problem = planned(problem, plan)
-    seconds = {}
+    spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
+    seconds, paid = {}, False
     for entry in select(settings.run.only, settings.run.skip):
-        if entry.work:
-            config = workspace.config(entry.name, entry.config)
-            usual, most = imported(entry.work)(problem, config)
-            seconds[entry.name] = _seconds(usual, plan.costs), _seconds(most, plan.costs)
+        if not entry.work:
+            continue
+        config = workspace.config(entry.name, entry.config)
+        works: tuple[Work, Work] = imported(entry.work)(problem, config)
+        usual, most = (_seconds(work, plan.costs) for work in works)
+        if works[0].spectral and not paid:
+            usual += _seconds(spectral[0], plan.costs)
+            most += _seconds(spectral[1], plan.costs)
+        paid = paid or works[0].spectral or entry.name == "spectrum"
+        seconds[entry.name] = usual, most
     return Foresight(facts, len(problem.data), plan, seconds)
 
 

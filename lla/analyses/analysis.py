@@ -27,12 +27,14 @@ class Work:
         gradients: Gradients.
         products: Products of single vectors.
         blocks: Products of vectors that share a block.
+        spectral: Whether it takes the Hessian's shared products, which the first to ask pays for.
     """
 
     evaluations: float = 0.0
     gradients: float = 0.0
     products: float = 0.0
     blocks: float = 0.0
+    spectral: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,6 +289,10 @@ def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estima
         ).within(workspace.tolerance)
     else:
         found = _sketched(name, problem, workspace)
+    # Where nothing is left to chance, rounding is.
+    operator = workspace.get(spectral(name).operator, problem)
+    slack = math.sqrt(operator.size) * operator.eps * abs(found.value)
+    found = replace(found, low=found.low - slack, high=found.high + slack)
     if not probes.groups.size:
         complete = _population(problem) <= len(problem.data)
         return replace(found, sampling_stderr=0.0 if complete else None)

@@ -42,9 +42,9 @@ def of_stability(problem: Problem, config: StabilityConfig) -> tuple[Work, Work]
     """A gradient and a product on each of some training batches."""
     batch = problem.training.batch_size or 0
     share = batch / len(problem.data)
-    usual = Work(gradients=10 * share, products=10 * share)
-    most = Work(gradients=config.max_batches * share, products=config.max_batches * share)
-    return usual, most
+    count = config.max_batches * share
+    usual = Work(gradients=10 * share, products=10 * share, spectral=True)
+    return usual, Work(gradients=count, products=count, spectral=True)
 
 
 def of_landscape(problem: Problem, config: LandscapeConfig) -> tuple[Work, Work]:
@@ -54,7 +54,8 @@ def of_landscape(problem: Problem, config: LandscapeConfig) -> tuple[Work, Work]
         return int(text.rpartition(":")[2]) if text else config.points
 
     grid = points(config.x) * points(config.y)
-    return Work(evaluations=grid + 10), Work(evaluations=grid + 40)
+    usual = Work(evaluations=grid + 10, spectral=True)
+    return usual, Work(evaluations=grid + 40, spectral=True)
 
 
 def of_saliency(problem: Problem, config: SaliencyConfig) -> tuple[Work, Work]:

@@ -223,6 +223,10 @@ class _Pilot:
     def run(self, probes: torch.Tensor) -> Krylov | None:
         """The iteration from one block of probes (b, P); None if the complement is empty."""
         (space,) = self._known.spaces
+        whole = None
+        if self._grouped:
+            whole, forms = self._grouped(probes)
+            self._groups.append(np.diagonal(forms.cpu().numpy(), axis1=1, axis2=2))
         inside = probes.clone()
         along = space.basis.remove(inside).cpu().numpy()
         # What rounding leaves of a probe that lies in the known space is no direction.
@@ -232,10 +236,8 @@ class _Pilot:
             self._measure(np.zeros((0, 0)), 0, np.zeros((0, len(probes))), along)
             return None
         image = None
-        if self._grouped and len(start) == len(probes):
-            # Groups are asked of whole probes, the complement's products follow from theirs.
-            whole, forms = self._grouped(probes)
-            self._groups.append(np.diagonal(forms.cpu().numpy(), axis1=1, axis2=2))
+        if whole is not None and len(start) == len(probes):
+            # The complement's products follow from those of the whole probes.
             space.basis.remove(whole)
             whole -= torch.from_numpy((space.coupling @ along).T.copy()).to(whole) @ space.beyond
             image = torch.linalg.solve(torch.from_numpy(shares.T.copy()).to(whole), whole)
