@@ -25,6 +25,7 @@ _FLOAT = 8
 _PROBED = 32
 _SECONDS = 1.5  # for all measurements together
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
+_LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
 _TRANSIENT = 3  # graphs that a product holds at its peak, in units of one chunk's
 
 
@@ -175,7 +176,8 @@ def _free(problem: Problem, memory: int, needs: Needs) -> int:
     doubled = sum(part.numel() * _FLOAT for part in tensors if part.is_floating_point())
     doubled += sum(part.numel() * _FLOAT for part in problem.module.parameters())
     vectors = needs.vectors * _FLOAT * problem.space.size
-    return memory - memory_in_use(problem.device) - doubled - vectors
+    later = 0 if problem.device.type == "cuda" else _LATER
+    return memory - memory_in_use(problem.device) - doubled - vectors - later
 
 
 def _too_small(problem: Problem, memory: int, left: int) -> ConfigurationError:

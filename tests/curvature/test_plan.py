@@ -42,16 +42,14 @@ def test_a_plan_with_room_keeps_all_graphs() -> None:
 
 def test_the_budget_bounds_rows_graphs_and_chunks() -> None:
     problem = wide(4000)
-    held = memory_in_use(problem.device)
-    rows = 8 * problem.space.size
-    tight = make_plan(problem, held + 90 * rows, NEEDS)
+    with pytest.raises(ConfigurationError, match="is too small") as caught:
+        make_plan(problem, memory_in_use(problem.device), NEEDS)
+    asked = int(caught.value.remedy.split("--memory ")[1].split("MiB")[0]) << 20
+    tight = make_plan(problem, asked + (1 << 20), NEEDS)
     assert NEEDS.least_rows <= tight.rows < 60
     assert tight.keep < -(-4000 // tight.chunk) * tight.graph
-    assert tight.predicted <= held + 95 * rows
-    with pytest.raises(ConfigurationError, match="is too small") as caught:
-        make_plan(problem, held + 5 * rows, NEEDS)
-    asked = int(caught.value.remedy.split("--memory ")[1].split("MiB")[0])
-    assert make_plan(problem, asked << 20, NEEDS).rows >= NEEDS.least_rows
+    assert tight.predicted <= asked + (4 << 20)
+    assert make_plan(problem, asked + (1 << 30), NEEDS).rows == 60
 
 
 def test_what_is_stated_is_kept() -> None:
@@ -120,7 +118,8 @@ def test_the_peak_stays_within_the_budget(tmp_path: Path, gib: int) -> None:
         [*command, *options, "--json", "-q", "-o", "w.h5"], cwd=tmp_path, stdout=subprocess.PIPE
     )
     assert child.stdout is not None
-    document = json.load(child.stdout)
+    with child.stdout as stdout:
+        document = json.load(stdout)
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0
