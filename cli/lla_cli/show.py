@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to", "print_json", "print_summary"]
 
+_SPECTRUM = {"baseline", "spectrum"}
 _STYLES = {
     "violated": "bold red",
     "at_edge": "yellow",
@@ -70,6 +71,11 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
     for analysis, _ in report.analyses():
         console.print(f"\n[bold]{analysis.about}[/bold]")
         console.print(_metrics(analysis, report, verbose=verbose))
+        # Part of the answer where the spectrum was the question.
+        if analysis.name == "spectrum" and (verbose or set(report.results) <= _SPECTRUM):
+            from lla_cli.layers import layers_table
+
+            console.print(layers_table(report.results["spectrum"].layers))
     if report.verdicts:
         _print_verdicts(console, report)
     for name, stage in report.stages.items():

@@ -374,3 +374,16 @@ def test_a_dry_run_computes_and_writes_nothing(samples: Path, tmp_path: Path, mo
     small = CliRunner().invoke(app, ["spectrum", path, "--memory", "10MiB"])
     assert small.exit_code == 2
     assert "a memory budget of 10 MiB is too small" in small.stderr
+
+
+def test_a_spectrum_lists_its_layers(samples: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(samples / "digits_mlp.pt")
+    done = CliRunner().invoke(app, ["spectrum", path, "--no-html", "-q", "--largest", "2"])
+    assert done.exit_code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    (head,) = [line for line in lines if "largest eigenvalue" in line and "layer" in line]
+    rows = [line.split() for line in lines[lines.index(head) + 1 :]]
+    counts = [int(row[1].replace(",", "")) for row in rows[: [*rows, []].index([])]]
+    assert len(counts) > 1
+    assert sum(counts) == 4650
