@@ -20,30 +20,14 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import torch
+from problems import lenet, sample
 
-from lla import checkpoint
 from lla.curvature import Hessian, gradient
-from lla.problem import Problem, build
-from lla.settings import gather
+from lla.problem import Problem
 
-SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
+DATA = Path("../shared/data")  # where LeNet and MNIST are, if they are
 NAMES = ("digits_mlp.pt", "digits_cnn.pt", "digits_vit.safetensors", "charlm.pt")
 MEMORY = 2 << 30
-
-
-def sample(name: str, device: str) -> Problem:
-    """The problem of a sample checkpoint."""
-    path = SAMPLES / name
-    settings = gather(path)
-    return build(
-        checkpoint.load(path),
-        model=settings.model,
-        data=settings.data,
-        loss=settings.loss,
-        training=settings.training,
-        folder=Path(),
-        device=device,
-    )
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
@@ -74,8 +58,10 @@ def main() -> None:
     options = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.device}")
     print(f"{'sample':24} {'P':>7} {'gradient':>10} {'kept':>6} {'anew':>6}  (in gradients)")
-    for name in NAMES:
-        problem = sample(name, options.device)
+    known = ("lenet",) if (DATA / "lenet_mnist.pth").exists() else ()
+    for name in (*known, *NAMES):
+        made = lenet(DATA, options.device)[0] if name == "lenet" else sample(name, options.device)
+        problem: Problem = made
         unit, kept, anew = costs(problem, options.rounds, options.device)
         print(f"{name:24} {problem.space.size:7} {1e3 * unit:7.1f} ms {kept:6.2f} {anew:6.2f}")
 

@@ -21,8 +21,6 @@ problem (TRACE_PRODUCTS, from the scatter of their own estimates over seeds).
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import os
 import statistics
 import time
@@ -35,19 +33,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import numpy as np
 import torch
+from problems import large, lenet, sample
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import lla
-from lla import checkpoint
 from lla.curvature import Hessian, gradient
 from lla.pipeline import analyze_problem
-from lla.problem import Problem, build
+from lla.problem import Problem
 from lla.report import CheckpointFacts
-from lla.settings import gather, resolve
+from lla.settings import resolve
 
-SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
 LARGEST, STEPS, RESIDUAL = 5, 100, 1e-3
 # (XTrace, Hutch++) products for ±2 % at 95 %.
 TRACE_PRODUCTS = {"lenet": (70, 90)}
@@ -63,72 +60,6 @@ class Answer:
     smallest: float
     trace: float
     seconds: float
-
-
-class LeNet(nn.Module):
-    """The network of the MNIST checkpoint."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
-        self.conv2 = nn.Conv2d(6, 16, 5)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits of images (n, 1, 28, 28)."""
-        x = nn.functional.max_pool2d(self.conv1(x).relu(), 2)
-        x = nn.functional.max_pool2d(self.conv2(x).relu(), 2).flatten(1)
-        return self.fc3(self.fc2(self.fc1(x).relu()).relu())
-
-
-def lenet(folder: Path, device: str) -> tuple[Problem, dict[str, object]]:
-    """LeNet on the first 2,048 MNIST test images, and its reference values."""
-    module = LeNet()
-    weights = checkpoint.load(folder / "lenet_mnist.pth").tensors
-    module.load_state_dict(dict(weights))
-    raw = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
-    images = np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 1, 28, 28)[:2048]
-    raw = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
-    labels = np.frombuffer(raw, np.uint8, offset=8)[:2048]
-    x = torch.from_numpy(images.astype(np.float32) / 255)
-    y = torch.from_numpy(labels.astype(np.int64))
-    known = json.loads((folder / "reference.json").read_text())
-    problem = lla.Problem(module.to(device), (x, y), device=device)
-    return problem, {
-        "values": known["la"][:LARGEST],
-        "smallest": min(known["sa"]),
-        "trace": known["trace"][0],
-    }
-
-
-def large(name: str, device: str) -> Problem:
-    """What GPUs are for: a ResNet-18 on 512 images, a GPT-2 small on 8 sequences of 128 tokens."""
-    from networks import GPT2, ResNet18
-
-    torch.manual_seed(0)
-    if name == "resnet18":
-        module: nn.Module = ResNet18()
-        data = (torch.randn(512, 3, 32, 32), torch.randint(0, 10, (512,)))
-    else:
-        module, tokens = GPT2(), torch.randint(0, 50257, (8, 129))
-        data = (tokens[:, :-1], tokens[:, 1:])
-    chunk = 512 if name == "resnet18" else 8
-    return lla.Problem(module, data, device=device, batch_size=chunk)
-
-
-def sample(name: str, device: str) -> Problem:
-    """The problem of a sample checkpoint."""
-    path = SAMPLES / name
-    settings = gather(path)
-    return build(
-        checkpoint.load(path),
-        model=settings.model,
-        data=settings.data,
-        loss=settings.loss,
-        training=settings.training,
-        folder=Path(),
-        device=device,
-    )
 
 
 def reference(problem: Problem) -> dict[str, object]:
