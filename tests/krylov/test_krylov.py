@@ -324,6 +324,9 @@ def test_the_reach_of_the_complement() -> None:
     values = torch.linalg.eigvalsh(rest @ matrix @ rest)
     found = probes_of(matrix, 0, known_steps=5, steps=30).reach
     assert found == pytest.approx((float(values[0]), float(values[-1])), rel=1e-6)
+    # What is left of the spectrum beside the five known Ritz values.
+    shares = probes_of(matrix, 0, known_steps=5).rest.weights.sum(axis=1)
+    np.testing.assert_allclose(shares, 1 - 5 / len(matrix))
 
 
 def test_fresh_vectors_follow_those_of_the_start() -> None:
