@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lla.api import analyze
-from lla.curvature.plan import Needs, make_plan, memory_in_use, planned
+from lla.curvature.plan import Needs, make_plan, planned
 from lla.curvature.sampling import groups_of, sampling_error
 from lla.errors import ConfigurationError
 from lla.problem import from_objects
@@ -35,15 +35,16 @@ def test_a_plan_with_room_keeps_all_graphs() -> None:
     assert plan.keep >= chunks * plan.graph > 0
     assert plan.rows == 60
     assert plan.predicted <= 8 * GIB
-    assert 0 < plan.costs.evaluation < plan.costs.product
+    assert all(seconds > 0 for seconds in vars(plan.costs).values())
     assert len(list(planned(problem, plan).data.chunks())) == chunks
     json.dumps(plan.facts())
 
 
-def test_the_budget_bounds_rows_graphs_and_chunks() -> None:
+def test_the_budget_bounds_rows_graphs_and_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lla.curvature.plan.memory_in_use", lambda device: 300 << 20)
     problem = wide(4000)
     with pytest.raises(ConfigurationError, match="is too small") as caught:
-        make_plan(problem, memory_in_use(problem.device), NEEDS)
+        make_plan(problem, 300 << 20, NEEDS)
     asked = int(caught.value.remedy.split("--memory ")[1].split("MiB")[0]) << 20
     tight = make_plan(problem, asked + (1 << 20), NEEDS)
     assert NEEDS.least_rows <= tight.rows < 60
