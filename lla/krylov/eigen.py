@@ -15,7 +15,7 @@ import torch
 
 from lla.krylov.basis import orthonormalized
 from lla.krylov.lanczos import Krylov, Restart, block_lanczos
-from lla.krylov.operator import LinearOperator
+from lla.krylov.operator import LinearOperator, drawn
 
 __all__ = ["Eigenpairs", "Search", "certified", "extreme_eigenpairs"]
 
@@ -119,8 +119,7 @@ def extreme_eigenpairs(
     """
     search = search.within(operator.size)
     rule = _StopRule(search, on_products)
-    drawn = torch.stack([draw(index).to(operator.device) for index in range(search.block)])
-    start, _ = orthonormalized(drawn, 0.0)
+    start, _ = orthonormalized(drawn(operator, draw, range(search.block)), 0.0)
     krylov = block_lanczos(
         operator,
         start,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
 
-__all__ = ["Difference", "LinearOperator", "Restricted"]
+__all__ = ["Difference", "LinearOperator", "Restricted", "drawn"]
 
 
 class LinearOperator(Protocol):
@@ -25,6 +25,13 @@ class LinearOperator(Protocol):
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """The products of a vector, shape (P,), or of each row of a block, shape (b, P)."""
+
+
+def drawn(
+    operator: LinearOperator, draw: Callable[[int], torch.Tensor], indices: Iterable[int]
+) -> torch.Tensor:
+    """Random vectors by index as a block on the operator's device, shape (b, P)."""
+    return torch.stack([draw(index) for index in indices]).to(operator.device)
 
 
 class Restricted:

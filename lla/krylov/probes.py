@@ -25,7 +25,7 @@ import torch
 from lla.krylov.basis import orthonormalized
 from lla.krylov.known import Known
 from lla.krylov.lanczos import Krylov, block_lanczos
-from lla.krylov.operator import LinearOperator
+from lla.krylov.operator import LinearOperator, drawn
 from lla.krylov.quadrature import Quadrature, gauss_rule
 
 __all__ = ["ProbePlan", "Probes", "TraceSample", "draw_probes"]
@@ -170,7 +170,7 @@ def draw_probes(
     total = plan.pilot * (plan.steps + 1)
     done = 0
     for places in _blocks(0, plan.pilot, plan.together):
-        found = pilot.run(_drawn(operator, draw, places))
+        found = pilot.run(drawn(operator, draw, places))
         done += len(places) * plan.steps
         on_products(done, total)
     if plan.together >= plan.pilot and found is not None:
@@ -181,7 +181,7 @@ def draw_probes(
         nonlocal done
         for places in _blocks(first, last, plan.together):
             # Not those of the quadratures, whose space is taken out now.
-            probes = _drawn(operator, lambda index: draw(plan.pilot + index), places)
+            probes = drawn(operator, lambda index: draw(plan.pilot + index), places)
             collection.see(operator, probes)
             done += len(probes)
             on_products(done, total)
@@ -197,12 +197,6 @@ def _blocks(start: int, stop: int, together: int) -> list[range]:
     return [range(at, min(at + together, stop)) for at in range(start, stop, together)]
 
 
-def _drawn(
-    operator: LinearOperator, draw: Callable[[int], torch.Tensor], indices: range
-) -> torch.Tensor:
-    return torch.stack([draw(index) for index in indices]).to(operator.device)
-
-
 class _Pilot:
     """The block iterations on the complement, and the quadratures that follow from them."""
 
@@ -213,16 +207,18 @@ class _Pilot:
         plan: ProbePlan,
         grouped: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None,
     ) -> None:
-        self._operator, self._known, self._plan, self._grouped = operator, known, plan, grouped
+        self._operator, self._plan, self._grouped = operator, plan, grouped
         self._found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {
             name: [] for name in ("quadrature", "below", "above", "rules", "rest")
         }
+        (self._space,) = known.spaces
+        self._outer = np.linalg.eigvalsh(self._space.projected)
         self._groups: list[np.ndarray] = []
         self._ends: list[float] = []
 
     def run(self, probes: torch.Tensor) -> Krylov | None:
         """The iteration from one block of probes (b, P); None if the complement is empty."""
-        (space,) = self._known.spaces
+        space = self._space
         whole = None
         if self._grouped:
             whole, forms = self._grouped(probes)
@@ -259,8 +255,7 @@ class _Pilot:
         self, projected: np.ndarray, last: int, first: np.ndarray, along: np.ndarray
     ) -> None:
         """The quadratures of each probe, from its coordinates in both spaces: columns."""
-        (space,) = self._known.spaces
-        outer = np.linalg.eigvalsh(space.projected)
+        space, outer = self._space, self._outer
         rules = {"quadrature": projected, "below": projected, "above": projected}
         if last:
             rules["below"], rules["above"] = projected[:last, :last], _anti(projected, last)
@@ -293,8 +288,8 @@ class _Pilot:
         groups = np.concatenate(self._groups, axis=1) if self._groups else np.empty((0, 0))
         return Probes(
             samples=tuple(found.samples),
-            outer=np.linalg.eigvalsh(self._known.spaces[0].projected),
-            coupled=len(self._known.spaces[0].beyond),
+            outer=self._outer,
+            coupled=len(self._space.beyond),
             size=self._operator.size,
             pilot=self._plan.pilot,
             reach=ends,

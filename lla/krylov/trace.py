@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lla.krylov.basis import Basis, orthonormalized
-from lla.krylov.operator import LinearOperator
+from lla.krylov.operator import LinearOperator, drawn
 
 __all__ = ["hutchpp", "xtrace"]
 
@@ -32,12 +32,12 @@ def hutchpp(
         One estimate for each of k probes, independent of each other given the sketch: their mean
         has Student's interval. Shape (k,).
     """
-    sketch = operator(_stacked(operator, draw, range(probes)))
+    sketch = operator(drawn(operator, draw, range(probes)))
     rows, _ = orthonormalized(sketch, _floor(operator, sketch))
     known = float((rows * operator(rows)).sum()) if len(rows) else 0.0
     basis = Basis(operator.size, operator.device)
     basis.append(rows)
-    rest = _stacked(operator, draw, range(probes, 2 * probes))
+    rest = drawn(operator, draw, range(probes, 2 * probes))
     basis.remove(rest)
     return known + (rest * operator(rest)).sum(dim=1).cpu().numpy()
 
@@ -56,7 +56,7 @@ def xtrace(
         The leave-one-out estimates, shape (k,). Their standard error is what Epperly et al.
         propose as XTrace's error estimate (section 2.2); its level is not proven.
     """
-    vectors = _stacked(operator, draw, range(probes))
+    vectors = drawn(operator, draw, range(probes))
     images = operator(vectors)
     rows, factors = orthonormalized(images, _floor(operator, images))
     if len(rows) < probes:
@@ -82,12 +82,6 @@ def xtrace(
         scale = (operator.size - probes + 1) / length
         found[index] = np.trace(inner) - s @ inner @ s + scale * rest
     return found
-
-
-def _stacked(
-    operator: LinearOperator, draw: Callable[[int], torch.Tensor], indices: range
-) -> torch.Tensor:
-    return torch.stack([draw(index) for index in indices]).to(operator.device)
 
 
 def _floor(operator: LinearOperator, block: torch.Tensor) -> float:
