@@ -176,26 +176,30 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
     groups = _groups(problem)
     if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
         return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
-    # Rounding matters at this tolerance: values and residuals by float64 products.
-    forms: list[torch.Tensor] = []
+    # Values and residuals by float64 products, where rounding matters or the groups are asked.
+    if not groups:
+        pairs = certified(pairs, precise)
+        return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, np.zeros(len(pairs.values)))
+    return _over_groups(pairs, precise, groups, problem)
+
+
+def _over_groups(
+    pairs: Eigenpairs, precise: AnyOperator, groups: list[torch.Tensor], problem: Problem
+) -> Spectrum:
+    """The pairs by float64 products, whose groups of samples tell the error of the sample."""
     asked: list[torch.Tensor] = []
 
     def multiply(vectors: torch.Tensor) -> torch.Tensor:
-        if not groups:
-            return precise(vectors)
-        products, form = precise.over_groups(vectors, groups)
-        asked.append(vectors)
-        forms.append(form)
+        products, forms = precise.over_groups(vectors, groups)
+        asked.extend((vectors, forms))
         return products
 
     pairs = certified(pairs, multiply)
-    rounding = _ROUNDING * precise.eps * pairs.norm
-    if not groups:
-        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
-    turn = pairs.vectors @ asked[0].T
-    quotients = torch.einsum("ki,gij,kj->gk", turn, forms[0], turn).cpu().numpy()
+    vectors, forms = asked
+    turn = pairs.vectors @ vectors.T
+    quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
     error = sampling_error(quotients, len(problem.data), _population(problem))
-    return Spectrum(pairs, rounding, error)
+    return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, error)
 
 
 def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) -> float:
