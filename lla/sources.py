@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from lla.errors import ConfigurationError, SettingsFileError
 
@@ -20,6 +21,7 @@ __all__ = [
     "read_project",
     "read_recipe",
     "typed",
+    "with_options",
 ]
 
 # What the other keys of a section are about.
@@ -112,6 +114,12 @@ def typed(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     return found if isinstance(found, (bool, int, float, str, list, dict)) else text
+
+
+def with_options(text: str) -> tuple[str, dict[str, Any]]:
+    """``source?key=value&key=value`` as a source and its options."""
+    source, _, query = text.partition("?")
+    return source, {key: typed(value) for key, value in parse_qsl(query, keep_blank_values=True)}
 
 
 def find_recipe(place: Path, stem: str) -> Path | None:

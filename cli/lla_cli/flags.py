@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 from lla.errors import ConfigurationError
-from lla.sources import typed
+from lla.sources import typed, with_options
 from lla_cli.options import Setting
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def values_of(
             pairs = [_pair(text, "--model-arg") for text in given]
             _add_args(keys, {name: typed(item) for name, _, item in pairs})
         elif setting.name in ("data", "loss"):
-            source, options = _with_options(given)
+            source, options = with_options(given)
             keys[setting.key] = source
             if setting.name == "loss":
                 _add_args(keys, options)
@@ -105,9 +104,3 @@ def _pair(text: str, flag: str) -> tuple[str, str, str]:
             f"{flag} {text} is not of the form K=V", f"write {flag} NAME=VALUE"
         )
     return name, separator, value
-
-
-def _with_options(text: str) -> tuple[str, dict[str, Any]]:
-    """``source?key=value&key=value`` as a source and its options."""
-    source, _, query = text.partition("?")
-    return source, {key: typed(value) for key, value in parse_qsl(query, keep_blank_values=True)}

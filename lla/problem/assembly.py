@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from lla.checkpoint import Checkpoint
+from lla.checkpoint import Checkpoint, load
 from lla.errors import ConfigurationError
 from lla.problem.checks import check
 from lla.problem.code import as_guest
@@ -18,10 +19,13 @@ from lla.problem.data import load_data, make_dataset
 from lla.problem.inputs import in_dtype, mapped
 from lla.problem.losses import BatchLoss, adapt, resolve_loss
 from lla.problem.model import make_model, refuse_meta
+from lla.problem.moments import moments_of
 from lla.problem.parameters import ParameterSpace
-from lla.problem.problem import Dataset, LossFunction, Objective, Problem, copied
+from lla.problem.problem import Dataset, LossFunction, Objective, Problem, Relatives, copied
 from lla.problem.readers.batches import Data, store_of
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+from lla.sources import with_options
+from lla.validation import first_mistake
 
 __all__ = ["build", "from_objects", "refuse_no_network"]
 
@@ -60,8 +64,40 @@ def build(
     """
     function = resolve_loss(loss, folder)
     module = make_model(model, checkpoint, folder, device)
-    samples = load_data(data, folder, seed, needs_targets=not isinstance(function, BatchLoss))
-    return _assemble(module, samples, function, loss, training, params, device, dtype)
+    needs_targets = not isinstance(function, BatchLoss)
+    samples = load_data(data, folder, seed, needs_targets=needs_targets)
+    problem = _assemble(module, samples, function, loss, training, params, device, dtype)
+
+    def network(path: str) -> nn.Module:
+        other = make_model(model, load(path, weights=model.weights), folder, device)
+        return other.to(device=device, dtype=problem.theta.dtype)
+
+    def more(source: str) -> Dataset:
+        name, options = with_options(source)
+        stated = data.model_dump(exclude_unset=True)
+        if name:  # what describes one source means nothing for another
+            stated = {key: stated[key] for key in stated if key in ("size", "mean", "std")}
+        stated |= {"limit": None, "split": "", "source": name or data.source, **options}
+        keys = _data_spec(stated, source)
+        found = load_data(keys, folder, seed, needs_targets=needs_targets)
+        return _placed(replace(found, chunk=problem.data.chunk), device, problem.theta.dtype)
+
+    return replace(
+        problem,
+        moments=moments_of(checkpoint.optimizer_state, problem.module, problem.space),
+        relatives=Relatives(network, more),
+    )
+
+
+def _data_spec(keys: dict[str, Any], source: str) -> DataSpec:
+    try:
+        return DataSpec(**keys)
+    except ValidationError as error:
+        found = first_mistake(error)
+        raise ConfigurationError(
+            f"'{source}': {found.key} = {found.value!r} is not valid: {found.why}",
+            "write FILE?key=value&key=value, as data.npz?split=test&limit=512",
+        ) from None
 
 
 def from_objects(

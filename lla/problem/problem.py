@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
@@ -17,7 +17,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lla.problem.inputs import Inputs, in_dtype, leaves, mapped
+from lla.problem.moments import Moments
 from lla.problem.parameters import ParameterSpace
+from lla.problem.pooling import fast_pooling
 from lla.problem.recipe import Training
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "LossFunction",
     "Objective",
     "Problem",
+    "Relatives",
     "Terms",
     "copied",
 ]
@@ -149,6 +152,19 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Relatives:
+    """How to read what belongs to the same network.
+
+    Attributes:
+        network: The network with the weights of another checkpoint, by its path.
+        data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
+    """
+
+    network: Callable[[str], nn.Module]
+    data: Callable[[str], Dataset]
+
+
+@dataclass(frozen=True)
 class Problem:
     """A network at a checkpoint, its data and its loss: L(θ) = Σ sums / Σ counts.
 
@@ -160,6 +176,9 @@ class Problem:
         training: How the network was trained.
         loss_name: What the recipe calls the loss.
         loss_args: Its options.
+        moments: The optimizer's running means at the checkpoint, if it saved them.
+        relatives: Reads what belongs to the same network: other checkpoints, other data; None for
+            live objects.
     """
 
     objective: Objective
@@ -169,6 +188,8 @@ class Problem:
     training: Training = field(default_factory=Training)
     loss_name: str = ""
     loss_args: dict[str, object] = field(default_factory=dict)
+    moments: Moments | None = None
+    relatives: Relatives | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -180,25 +201,45 @@ class Problem:
         """Where parameters and data are."""
         return self.theta.device
 
-    def terms(self, theta: torch.Tensor, batch: Batch) -> Terms:
-        """Loss terms of one batch at the parameters ``theta``, shape (P,); differentiable."""
-        named = {f"module.{name}": part for name, part in self.space.named(theta).items()}
+    def terms(
+        self,
+        theta: torch.Tensor,
+        batch: Batch,
+        buffers: Mapping[str, torch.Tensor] | None = None,
+    ) -> Terms:
+        """Loss terms of one batch at the parameters ``theta``, shape (P,); differentiable.
+
+        Args:
+            theta: Shape (P,).
+            batch: The samples.
+            buffers: The network's buffers to use in place of its own, by name.
+        """
+        held = {**self.space.named(theta), **(buffers or {})}
+        named = {f"module.{name}": part for name, part in held.items()}
         terms: Terms = functional_call(self.objective, named, (batch,))
         return terms
 
     # Not inference mode: what a network keeps from one call for the next could not be
     # differentiated afterwards.
     @torch.no_grad()
-    def evaluate(self, theta: torch.Tensor) -> Evaluation:
-        """Loss and accuracy over all data at ``theta``, summed in float64 on the device."""
+    def evaluate(
+        self, theta: torch.Tensor, buffers: Mapping[str, torch.Tensor] | None = None
+    ) -> Evaluation:
+        """Loss and accuracy over all data at ``theta``, summed in float64 on the device.
+
+        Args:
+            theta: Shape (P,).
+            buffers: The network's buffers to use in place of its own, by name.
+        """
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         has_accuracy = True
-        for batch in self.data.chunks():
-            terms = self.terms(theta, batch)
-            correct, predictions = terms.correct or (terms.weight, terms.weight)
-            has_accuracy &= terms.correct is not None
-            parts = (terms.total, terms.weight, correct, predictions)
-            sums += torch.stack([part.to(torch.float64) for part in parts])
+        with fast_pooling():
+            for batch in self.data.chunks():
+                terms = self.terms(theta, batch, buffers)
+                correct, predictions = terms.correct or (terms.weight, terms.weight)
+                has_accuracy &= terms.correct is not None
+                parts = (terms.total, terms.weight, correct, predictions)
+                sums += torch.stack([part.to(torch.float64) for part in parts])
         total, weight, correct_sum, prediction_sum = sums.tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
         return Evaluation(total / weight, accuracy, weight)
@@ -261,3 +302,30 @@ class Problem:
         finally:
             for part in changed:
                 part.training, part.track_running_stats = False, True
+
+    @torch.no_grad()
+    def recomputed_statistics(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Batch norm's running statistics at ``theta``, from all data; no buffer is changed.
+
+        Means and variances of the chunks are averaged, as ``torch.optim.swa_utils.update_bn`` does.
+
+        Returns:
+            New buffers by name, for :meth:`evaluate`.
+        """
+        names = {part: name for name, part in self.module.named_modules()}
+        changed = list(self._batch_norms())
+        buffers = {
+            f"{names[part]}.{key}" if names[part] else key: torch.zeros_like(value)
+            for part in changed
+            for key, value in part.named_buffers()
+        }
+        momenta = [part.momentum for part in changed]
+        try:
+            for part in changed:
+                part.training, part.momentum = True, None  # None: the mean over all batches
+            for batch in self.data.chunks():
+                self.terms(theta, batch, buffers)
+        finally:
+            for part, momentum in zip(changed, momenta, strict=True):
+                part.training, part.momentum = False, momentum
+        return buffers

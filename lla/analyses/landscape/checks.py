@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lla.estimate import Estimate
+from lla.estimate import Estimate, Label
 
-__all__ = ["curvature_along", "quadratic_radius"]
+__all__ = ["CENTER_TOLERANCE", "curvature_along", "quadratic_radius", "verdict"]
 
+CENTER_TOLERANCE = 1e-6  # of the loss, or of 1
+_AGREEMENT = 0.01  # between curvatures, relative
 _STEPS = (0.1, 0.025, 0.006, 0.0015)
 
 
@@ -90,3 +92,50 @@ def quadratic_radius(
         method=f"grid points where |L − quadratic| exceeds {limit:.3g}",
         units="parameter norm",
     )
+
+
+def verdict(
+    center: Estimate,
+    base: float,
+    names: Sequence[str],
+    expected: Sequence[float],
+    measured: Sequence[Estimate],
+    negligible: Sequence[float],
+    converged: Sequence[bool],
+    non_finite: int,
+) -> Label:
+    """Whether a landscape is what the checkpoint and its curvature say it must be, in words.
+
+    Args:
+        center: |L − L₀| at the centre.
+        base: L₀.
+        names: The directions.
+        expected: dᵀHd of each; NaN where there is none to compare with.
+        measured: The same from the losses.
+        negligible: For each, the curvature that changes the loss within the picture too little to
+            be seen.
+        converged: Whether each direction's eigenpair converged.
+        non_finite: Points where the loss is not finite.
+    """
+    failed, open_ = [], []
+    if not center.value <= CENTER_TOLERANCE * max(1.0, abs(base)):
+        failed.append(f"the centre is off by {center.value:.3g} from the checkpoint's loss")
+    rows = zip(names, expected, measured, negligible, converged, strict=True)
+    for name, value, found, unseen, known in rows:
+        if not known:
+            failed.append(f"{name} is not converged")
+        if not math.isfinite(value) or not found.exists:
+            continue
+        off = abs(found.value - value)
+        words = f"along {name} the loss curves by {found.value:.4g}, and dᵀHd is {value:.4g}"
+        error = (found.high - found.low) / 2
+        allowed = max(_AGREEMENT * abs(value), unseen)
+        if off > max(allowed, error):
+            failed.append(f"{words}: kinks (ReLU, max pooling) lie within every step")
+        elif error > allowed:
+            open_.append(f"{words} ± {error:.2g}: no step is clear of kinks and rounding")
+    if non_finite:
+        failed.append(f"{non_finite} points are not finite")
+    if failed:
+        return Label("failed", "; ".join(failed))
+    return Label("not decided", "; ".join(open_)) if open_ else Label("passed")

@@ -1,158 +1,236 @@
-"""Evaluate the loss over a plane and check the result against the curvature."""
+"""Evaluate a landscape and hold it against the checkpoint and its curvature."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Surface, parse_range
-from lla.analyses.landscape.checks import curvature_along, quadratic_radius
-from lla.analyses.shared import BASE_EVALUATION, GRADIENT
-from lla.analyses.spectral import spectral
+from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel, Profiles
+from lla.analyses.landscape.checks import curvature_along, quadratic_radius, verdict
+from lla.analyses.landscape.planes import band_of, surface_of, trajectory_of
+from lla.analyses.landscape.setting import Setting, setting_of
+from lla.analyses.landscape.topology import topology_of
+from lla.analyses.landscape.ways import NO_WAY, way_of
 from lla.analyses.workspace import Workspace
-from lla.errors import NotApplicableError
+from lla.errors import ConfigurationError, NotApplicableError
 from lla.estimate import Estimate
-from lla.krylov import Eigenpairs
-from lla.problem import Evaluation, Problem
+from lla.problem import Problem
 
-__all__ = ["evaluate_plane", "run"]
+__all__ = ["run"]
 
-_EVALUATED, _NOT_FINITE = 1, 2
-_HIGHEST = 3.0
-_HALVINGS = 12
+_UNSEEN = 0.01  # of the rise, at the edge
 
 
 def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> LandscapeResult:
-    """The loss over the plane of the two extreme Hessian eigenvectors."""
-    base = workspace.get(BASE_EVALUATION, problem)
-    pairs = workspace.get(spectral("hessian").spectrum, problem).pairs
-    if len(pairs.values) < 2:
+    """The loss over a plane or along lines through the checkpoint."""
+    if problem.space.size < 2 and config.form != "lines" and config.axes == ("hessian",):
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
-    directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
-    values = pairs.values[[0, -1]]
-
-    def at(a: float, b: float) -> Evaluation:
-        workspace.counts["points"] += 1
-        return problem.evaluate(displaced(problem.theta, directions, a, b))
-
-    highest = base.loss + _HIGHEST * config.rise
-    longest = float(problem.theta.double().norm()) or 1.0
-    reaches = (
-        _reach(float(values[0]), config.rise, longest, highest, lambda a: at(a, 0.0).loss),
-        _reach(float(values[1]), config.rise, longest, highest, lambda b: at(0.0, b).loss),
+    setting = setting_of(problem, config, workspace)
+    other = _also(problem, config)
+    if _is_plane(setting, config):
+        drawn = surface_of(setting, config, workspace.progress, other)
+        parts = {
+            "surface": drawn.surface,
+            "trajectory": trajectory_of(setting),
+            "band": band_of(problem, config, workspace, setting, drawn.surface),
+            "topology": topology_of(*setting.axes, drawn.surface.loss, drawn.surface.error),
+            "panel": _panel(problem, config, workspace),
+        }
+        loss, error, share = drawn.surface.loss, drawn.error, drawn.share
+        residual = loss - drawn.surface.quadratic
+        known = np.isfinite(drawn.surface.quadratic).all()
+        radius = (
+            quadratic_radius(*setting.axes, residual, config.residual * config.rise)
+            if known
+            else _no_model()
+        )
+    else:
+        profiles = _profiles(setting, workspace, other)
+        parts = {"profiles": profiles, "panel": {}}
+        loss, error, share = profiles.loss, 0.0, 1.0
+        radius = Estimate.missing("it is measured on a plane", units="distance")
+    return replace(
+        _checked(setting, problem, loss, config),
+        **way_of(setting, config, workspace),
+        quadratic_radius=radius,
+        evaluated=Estimate.exact(share, method="count of points"),
+        filling_error=_filling(error),
+        **parts,
     )
-    alpha = _positions(config.x, reaches[0], config.points)
-    beta = _positions(config.y, reaches[1], config.points)
+
+
+def _is_plane(setting: Setting, config: LandscapeConfig) -> bool:
+    count = len(setting.directions)
+    if config.form == "plane" and count != 2:
+        raise ConfigurationError(
+            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
+            "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
+        )
+    return config.form == "plane" or (config.form == "auto" and count == 2)
+
+
+def _also(problem: Problem, config: LandscapeConfig) -> Problem | None:
+    """The same network and loss on the further data, if there is some."""
+    if not config.also:
+        return None
+    if problem.relatives is None:
+        raise ConfigurationError(
+            "[landscape] also reads a data file, and the problem was given as objects",
+            "leave it out, or analyse a checkpoint's file",
+        )
+    return replace_data(problem, config.also)
+
+
+def replace_data(problem: Problem, source: str) -> Problem:
+    """The same problem on other data."""
+    assert problem.relatives is not None
+    return Problem(**{**vars(problem), "data": problem.relatives.data(source)})
+
+
+def _no_model() -> Estimate:
+    return Estimate.missing("there is no second-order model of these axes", units="distance")
+
+
+def _filling(error: float) -> Estimate:
+    return Estimate(
+        error,
+        0.0,
+        error,
+        confidence=float("nan") if error else 1.0,
+        method="disagreement of two interpolants, scaled by what they were seen to be off by",
+        units="loss",
+    )
+
+
+def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> dict[str, Panel]:
+    """The further planes that are asked for, by their specification."""
+    found = {}
+    for text in config.panel:
+        axes, _, normalization = text.partition("/")
+        stated = {"axes": axes.replace("+", ","), "normalization": normalization or "auto"}
+        one = LandscapeConfig(**{**config.model_dump(exclude_unset=True), **stated, "panel": ()})
+        setting = setting_of(problem, one, workspace)
+        if not _is_plane(setting, one):
+            raise ConfigurationError(
+                f"the panel '{text}' is no plane: it has {len(setting.directions)} directions",
+                "write AXES/NORMALIZATION with two directions, as hessian:0+hessian:1/none",
+            )
+        drawn = surface_of(setting, one, workspace.progress, None)
+        # A name in a report holds no slash.
+        found[text.replace("/", " ")] = Panel(
+            normalization=(one.normalization,),
+            surface=drawn.surface,
+            axes=_axes(setting, _measured(setting, problem)),
+        )
+    return found
+
+
+def _profiles(setting: Setting, workspace: Workspace, other: Problem | None) -> Profiles:
+    count = len(setting.directions)
+    points = max(len(axis) for axis in setting.axes)
+    distance = np.stack(setting.axes)
+    steps = np.zeros((count, points, count))
+    for index in range(count):
+        steps[index, :, index] = distance[index]
+    flat = steps.reshape(-1, count)
 
     def told(done: int, total: int) -> None:
         workspace.progress.update(done, total, "points")
 
-    loss, accuracy = evaluate_plane(at, alpha, beta, told)
-    slopes = (directions @ workspace.get(GRADIENT, problem)).tolist()
-    quadratic = _quadratic(base.loss, slopes, values, alpha, beta)
-    broken = config.residual * config.rise
+    loss, accuracy = setting.surveyor.over(flat, told)
+    further = replace(setting.surveyor, problem=other).over(flat) if other else (None, None)
+    also = [None if part is None else part.reshape(count, points) for part in further]
+    return Profiles(
+        names=setting.directions.names,
+        distance=distance,
+        loss=loss.reshape(count, points),
+        accuracy=accuracy.reshape(count, points),
+        quadratic=setting.quadratic(steps),
+        also_loss=also[0],
+        also_accuracy=also[1],
+    )
+
+
+def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
+    """Curvatures along the directions from losses; of Adam's rule there is none."""
     eps = torch.finfo(problem.theta.dtype).eps
-    curvatures = (
-        curvature_along(lambda a: at(a, 0.0).loss, base.loss, reaches[0], eps),
-        curvature_along(lambda b: at(0.0, b).loss, base.loss, reaches[1], eps),
-    )
-    center = at(0.0, 0.0).loss
+    if not np.isfinite(setting.forms).all():
+        why = "there is no second-order model of these axes"
+        return [Estimate.missing(why, units="loss")] * len(setting.directions)
+    return [
+        curvature_along(
+            lambda distance, index=index: setting.along(index, distance),  # type: ignore[misc]
+            setting.base,
+            float(np.abs(axis).max()),
+            eps,
+        )
+        for index, axis in enumerate(setting.axes)
+    ]
+
+
+def _checked(
+    setting: Setting, problem: Problem, loss: np.ndarray, config: LandscapeConfig
+) -> LandscapeResult:
+    """A result with its checks, and nothing else."""
+    measured = _measured(setting, problem)
+    origin = np.zeros(len(setting.directions))
+    off = abs(setting.surveyor.at(*origin).loss - setting.base)
+    center = Estimate.exact(off, method="one evaluation at α = β = 0", units="loss")
+    non_finite = int((~np.isfinite(loss)).sum())
+    axes = _axes(setting, measured)
     return LandscapeResult(
-        center_error=Estimate.exact(
-            abs(center - base.loss), method="one evaluation at α = β = 0", units="loss"
+        center_error=center,
+        curvature_alpha=measured[0],
+        curvature_beta=measured[1] if len(measured) > 1 else Estimate.missing("there is one axis"),
+        cosine=_cosine(axes),
+        quadratic_radius=_no_model(),
+        non_finite=Estimate.exact(float(non_finite), method="count of points"),
+        evaluated=Estimate.exact(1.0, method="count of points"),
+        filling_error=_filling(0.0),
+        barrier=NO_WAY,
+        curve_barrier=NO_WAY,
+        checks=verdict(
+            center,
+            setting.base,
+            setting.directions.names,
+            np.diag(setting.forms).tolist(),
+            measured,
+            [_UNSEEN * config.rise * 2 / float(np.abs(axis).max()) ** 2 for axis in setting.axes],
+            setting.directions.converged.tolist(),
+            non_finite,
         ),
-        curvature_alpha=curvatures[0],
-        curvature_beta=curvatures[1],
-        cosine=Estimate.exact(float(directions[0] @ directions[1]), method="d₁ᵀd₂"),
-        quadratic_radius=quadratic_radius(alpha, beta, loss - quadratic, broken),
-        non_finite=Estimate.exact(float((~np.isfinite(loss)).sum()), method="count of points"),
-        surface=Surface(
-            alpha=alpha,
-            beta=beta,
-            loss=loss,
-            accuracy=accuracy,
-            quadratic=quadratic,
-            status=np.where(np.isfinite(loss), _EVALUATED, _NOT_FINITE).astype(np.uint8),
-        ),
-        axes=_axes(pairs, directions),
+        axes=axes,
+        surface=None,
+        profiles=None,
+        trajectory=None,
+        topology=None,
+        path=None,
+        band=None,
+        panel={},
     )
 
 
-def displaced(theta: torch.Tensor, directions: torch.Tensor, a: float, b: float) -> torch.Tensor:
-    """θ₀ + a·d₁ + b·d₂ in θ's dtype: set from the origin each time, so nothing drifts.
-
-    Args:
-        theta: Shape (P,).
-        directions: Float64, shape (2, P).
-        a: Distance along d₁.
-        b: Distance along d₂.
-    """
-    steps = torch.tensor([a, b], dtype=torch.float64, device=theta.device)
-    return (theta.double() + steps @ directions).to(theta.dtype)
+def _cosine(axes: Axes) -> Estimate:
+    if len(axes.names) < 2 or not np.isfinite(axes.cosines[0, 1]):
+        return Estimate.missing("there are no two directions")
+    return Estimate.exact(float(axes.cosines[0, 1]), method="d₁ᵀd₂ / (‖d₁‖ ‖d₂‖)")
 
 
-def evaluate_plane(
-    at: Callable[[float, float], Evaluation],
-    alpha: np.ndarray,
-    beta: np.ndarray,
-    told: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and accuracy at every grid point, both of shape (len(alpha), len(beta))."""
-    loss = np.empty((len(alpha), len(beta)))
-    accuracy = np.empty_like(loss)
-    for row, a in enumerate(alpha):
-        for column, b in enumerate(beta):
-            found = at(float(a), float(b))
-            loss[row, column], accuracy[row, column] = found.loss, found.accuracy
-        told((row + 1) * len(beta), loss.size)
-    return loss, accuracy
-
-
-def _reach(
-    eigenvalue: float,
-    rise: float,
-    longest: float,
-    highest: float,
-    along: Callable[[float], float],
-) -> float:
-    """Half width of the plane along an axis.
-
-    The distance at which ½|λ|t² reaches the rise, but no farther than the parameters are long; and
-    where the loss is steeper than its curvature at the centre tells, halved until it stays below
-    ``highest`` at both ends.
-    """
-    reach = min(math.sqrt(2 * rise / abs(eigenvalue)), longest) if eigenvalue else longest
-    for _ in range(_HALVINGS):
-        # Not finite is too high as well.
-        if along(reach) <= highest and along(-reach) <= highest:
-            break
-        reach /= 2
-    return reach
-
-
-def _positions(text: str, reach: float, points: int) -> np.ndarray:
-    if text:
-        return np.linspace(*parse_range(text))
-    return np.linspace(-reach, reach, points)
-
-
-def _quadratic(
-    base: float, slopes: list[float], values: np.ndarray, alpha: np.ndarray, beta: np.ndarray
-) -> np.ndarray:
-    """L₀ + gᵀd + ½(λ₁α² + λ₂β²) over the grid; d₁ and d₂ are eigenvectors, so no mixed term."""
-    along = slopes[0] * alpha + values[0] * alpha**2 / 2
-    across = slopes[1] * beta + values[1] * beta**2 / 2
-    plane: np.ndarray = base + along[:, None] + across[None, :]
-    return plane
-
-
-def _axes(pairs: Eigenpairs, directions: torch.Tensor) -> Axes:
+def _axes(setting: Setting, measured: list[Estimate]) -> Axes:
+    found = setting.directions
+    lengths = torch.linalg.vector_norm(found.vectors, dim=1)
+    unit = found.vectors / lengths.clamp_min(1e-300)[:, None]
     return Axes(
-        names=("eigenvector of λ_max", "eigenvector of λ_min"),
-        eigenvalues=pairs.values[[0, -1]],
-        residuals=pairs.residuals[[0, -1]],
-        norms=directions.norm(dim=1).cpu().numpy(),
+        names=found.names,
+        eigenvalues=found.eigenvalues,
+        residuals=found.residuals,
+        norms=lengths.cpu().numpy(),
+        slope=setting.slopes,
+        curvature=np.diag(setting.forms).copy(),
+        measured=np.array([one.value for one in measured]),
+        measured_low=np.array([one.low for one in measured]),
+        measured_high=np.array([one.high for one in measured]),
+        cosines=(unit @ unit.T).cpu().numpy(),
     )

@@ -1,0 +1,114 @@
+"""Losses at points of a line or a plane through a checkpoint.
+
+Each point's parameters are set from the checkpoint, never stepped from the last point: nothing
+drifts, and the order of the points does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from lla.problem import Evaluation, Problem
+from lla.problem.moments import Moments
+
+__all__ = ["Adam", "Linear", "Motion", "Statistics", "Surveyor", "grid_points"]
+
+Statistics = Literal["fixed", "recomputed"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """θ₀ + Σ aᵢ dᵢ.
+
+    Attributes:
+        theta: θ₀, shape (P,), in the model's dtype.
+        directions: Shape (k, P), float64.
+    """
+
+    theta: torch.Tensor
+    directions: torch.Tensor
+
+    def __call__(self, steps: np.ndarray) -> torch.Tensor:
+        """The parameters at the distances (k,), in the model's dtype."""
+        along = torch.from_numpy(np.asarray(steps, dtype=np.float64)).to(self.theta.device)
+        return (self.theta.double() + along @ self.directions).to(self.theta.dtype)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """θ₀ − a m₁ / (√m₂ + b): step size and damping, a family of two parameters.
+
+    Attributes:
+        theta: θ₀, shape (P,), in the model's dtype.
+        moments: The optimizer's.
+        moved: Which elements move, shape (P,).
+    """
+
+    theta: torch.Tensor
+    moments: Moments
+    moved: torch.Tensor
+
+    def __call__(self, steps: np.ndarray) -> torch.Tensor:
+        """The parameters at (a, b), in the model's dtype; for b ≤ 0 where m₂ = 0 not finite."""
+        size, damping = float(steps[0]), float(steps[1])
+        device = self.theta.device
+        first, second = self.moments.first.to(device), self.moments.second.to(device)
+        step = first / (second.sqrt() + damping)
+        # Without a gradient there is no step, whatever the damping.
+        step = torch.where((first != 0) & self.moved.to(device), step, 0.0)
+        return (self.theta.double() - size * step).to(self.theta.dtype)
+
+
+Motion = Callable[[np.ndarray], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Surveyor:
+    """Evaluates a loss where a motion leads.
+
+    Attributes:
+        problem: Network, data, loss.
+        motion: From distances (k,) to parameters (P,).
+        statistics: What batch norm uses: the checkpoint's running statistics, or those of each
+            point, recomputed from the data.
+        counted: Called with the number of evaluations made.
+    """
+
+    problem: Problem
+    motion: Motion
+    statistics: Statistics = "fixed"
+    counted: Callable[[int], None] = lambda count: None
+
+    def at(self, *steps: float) -> Evaluation:
+        """Loss and accuracy at one point."""
+        return self.of(self.motion(np.asarray(steps, dtype=np.float64)))
+
+    def of(
+        self, theta: torch.Tensor, buffers: Mapping[str, torch.Tensor] | None = None
+    ) -> Evaluation:
+        """Loss and accuracy at given parameters, with given buffers in place of the network's."""
+        if buffers is None and self.statistics == "recomputed":
+            buffers = self.problem.recomputed_statistics(theta)
+        self.counted(1)
+        return self.problem.evaluate(theta, buffers)
+
+    def over(
+        self, points: np.ndarray, told: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and accuracy at each of some points (n, k), both of shape (n,)."""
+        found = np.empty((2, len(points)))
+        for index, point in enumerate(points):
+            evaluation = self.at(*point)
+            found[:, index] = evaluation.loss, evaluation.accuracy
+            told(index + 1, len(points))
+        return found[0], found[1]
+
+
+def grid_points(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:
+    """All points of a grid, shape (n·m, 2), β running fastest."""
+    return np.stack(np.meshgrid(alpha, beta, indexing="ij"), axis=-1).reshape(-1, 2)

@@ -1,0 +1,98 @@
+"""Directions, surfaces and trajectories in the files of loss-landscape.
+
+The layout is that of github.com/tomgoldstein/loss-landscape: groups ``xdirection`` and
+``ydirection`` with one data set per parameter, named "0", "1", …; surfaces as ``xcoordinates``,
+``ycoordinates``, ``train_loss``, ``train_acc`` (in percent); projections as ``proj_xcoord``,
+``proj_ycoord``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import torch
+
+from lla.errors import ConfigurationError, DataError
+from lla.problem.parameters import ParameterSpace
+
+if TYPE_CHECKING:
+    from lla.analyses.landscape import LandscapeResult
+
+__all__ = ["read_directions", "write_surface"]
+
+_GROUPS = ("xdirection", "ydirection")
+
+
+def read_directions(path: str, space: ParameterSpace) -> torch.Tensor:
+    """One or two directions from a file of loss-landscape, shape (k, P), float64.
+
+    Its data sets are the network's parameters in order, or its whole state (with batch norm's
+    running statistics): those whose shapes fit the parameters, one after the other, are taken.
+
+    Raises:
+        ConfigurationError: No file is named, or its directions are of another network.
+        DataError: The file cannot be read.
+    """
+    if not path:
+        raise ConfigurationError(
+            "axes 'file' name no file", "write --axes file:directions.h5 (x and y in it)"
+        )
+    try:
+        with h5py.File(path, "r") as file:
+            present = [name for name in _GROUPS if name in file]
+            parts = [
+                [np.asarray(file[name][str(index)]) for index in range(len(file[name]))]
+                for name in present
+            ]
+    except (OSError, KeyError) as error:
+        if not Path(path).is_file():
+            raise DataError(f"there is no file {path}", "correct --axes file:PATH") from None
+        raise DataError(
+            f"{path} cannot be read as directions: {error}",
+            "give an HDF5 file with groups xdirection and ydirection",
+        ) from None
+    if not parts:
+        raise DataError(
+            f"{path} has no group xdirection", "give a file that loss-landscape wrote as --dir_file"
+        )
+    return torch.stack([_flat(tensors, space, path) for tensors in parts])
+
+
+def _flat(tensors: list[np.ndarray], space: ParameterSpace, path: str) -> torch.Tensor:
+    left = iter(tensors)
+    found: list[np.ndarray] = []
+    for shape, name in zip(space.shapes, space.names, strict=True):
+        part = next((one for one in left if one.shape == tuple(shape)), None)
+        if part is None:
+            raise ConfigurationError(
+                f"the directions in {path} are of another network: none is left for {name} of "
+                f"shape {tuple(shape)}",
+                f"they are {len(tensors)} arrays; this network has {len(space.names)} parameters",
+            )
+        found.append(part.reshape(-1))
+    return torch.from_numpy(np.concatenate(found).astype(np.float64))
+
+
+def write_surface(result: LandscapeResult, path: Path) -> None:
+    """A report's surface as loss-landscape reads it, x along the second axis.
+
+    Raises:
+        ConfigurationError: The landscape has no surface, or two data sets.
+    """
+    surface = result.surface
+    if surface is None:
+        raise ConfigurationError(
+            "the landscape is of lines, and the format holds planes", "draw a plane: two axes"
+        )
+    with h5py.File(path, "w") as file:
+        file["xcoordinates"] = surface.alpha
+        file["ycoordinates"] = surface.beta
+        file["train_loss"] = surface.loss
+        # Its plots divide by 100.
+        file["train_acc"] = 100 * surface.accuracy
+        if result.trajectory is not None:
+            file["proj_xcoord"] = result.trajectory.coordinates[:, 0]
+            file["proj_ycoord"] = result.trajectory.coordinates[:, 1]

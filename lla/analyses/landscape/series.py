@@ -1,0 +1,151 @@
+"""Several checkpoints of one network: lines and planes through them, and the way of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lla.errors import ConfigurationError, LlaError, ProblemError
+from lla.problem import Problem
+
+__all__ = ["Series", "line_to", "main_axes", "plane_through", "series_of"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Other checkpoints, as displacements from the analysed one.
+
+    Attributes:
+        names: Their files, without folders.
+        offsets: θ_i − θ₀, float64, shape (m, P).
+        buffers: The buffers of each, by name: batch norm's statistics differ between checkpoints.
+    """
+
+    names: tuple[str, ...]
+    offsets: torch.Tensor
+    buffers: tuple[dict[str, torch.Tensor], ...]
+
+
+def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
+    """Read further checkpoints of the same network, in the given order.
+
+    Args:
+        problem: The analysed checkpoint.
+        paths: Files, or patterns whose files are taken in natural order (2 before 10).
+        kind: The axes that ask, for messages.
+
+    Raises:
+        ConfigurationError: None is given, or a pattern matches none.
+        LlaError: One cannot be read or is of another network.
+    """
+    if not paths:
+        raise ConfigurationError(
+            f"axes '{kind}' need other checkpoints of the same network",
+            f"name them: --axes {kind} --checkpoints 'runs/epoch-*.pt'",
+        )
+    if problem.relatives is None:
+        raise ConfigurationError(
+            f"axes '{kind}' read checkpoint files, and the network was given as an object",
+            "analyse a checkpoint's file: lla landscape MODEL.pt",
+        )
+    names, offsets, buffers = [], [], []
+    for path in [found for text in paths for found in _files(text)]:
+        try:
+            module = problem.relatives.network(path)
+            place = problem.space.flat(module).to(problem.device)
+        except (LlaError, KeyError) as error:
+            if isinstance(error, LlaError) and not isinstance(error, ProblemError):
+                raise
+            reason = error.reason if isinstance(error, LlaError) else f"it has no {error}"
+            raise ProblemError(
+                f"{path} is no checkpoint of the same network: {reason}",
+                "leave it out of --checkpoints",
+            ) from None
+        names.append(Path(path).name)
+        offsets.append(place.double() - problem.theta.double())
+        buffers.append({name: value.to(problem.device) for name, value in module.named_buffers()})
+    return Series(tuple(names), torch.stack(offsets), tuple(buffers))
+
+
+def _files(text: str) -> list[str]:
+    if not has_magic(text) or Path(text).exists():
+        return [text]
+    found = sorted(glob(text), key=_natural)
+    if not found:
+        raise ConfigurationError(
+            f"no file matches '{text}'", "correct --checkpoints; quote patterns: 'epoch-*.pt'"
+        )
+    return found
+
+
+def _natural(path: str) -> list[tuple[int, int, str]]:
+    """Numbers in names by their value."""
+    import re
+
+    parts = re.findall(r"\d+|\D+", path)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+
+def line_to(series: Series) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The way to one other checkpoint; it lies at distance 1."""
+    return series.offsets[:1], (f"way to {series.names[0]}",)
+
+
+def plane_through(series: Series) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The plane through the checkpoint and the first two others.
+
+    The first axis leads to the first of them, at distance 1; the second is orthogonal to it and of
+    the same length (Garipov et al. 2018, arXiv 1802.10026).
+
+    Raises:
+        ConfigurationError: More than two are given, or all three lie on one line.
+    """
+    if len(series.names) > 2:
+        raise ConfigurationError(
+            f"a plane goes through three checkpoints, and {1 + len(series.names)} are given",
+            "give two with --checkpoints; for more: --axes pca",
+        )
+    first, second = series.offsets
+    rest = second - (second @ first) / (first @ first).clamp_min(1e-300) * first
+    length = torch.linalg.vector_norm(rest)
+    if float(length) <= 1e-9 * float(torch.linalg.vector_norm(second)):
+        raise ConfigurationError(
+            f"the checkpoint, {series.names[0]} and {series.names[1]} lie on one line",
+            "draw the line: give one of them with --checkpoints",
+        )
+    across = rest * (torch.linalg.vector_norm(first) / length)
+    names = (f"way to {series.names[0]}", f"across it, towards {series.names[1]}")
+    return torch.stack([first, across]), names
+
+
+def main_axes(series: Series) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The first two principal directions of the displacements, as unit vectors.
+
+    Of θ_i − θ₀ as they are, not of their deviations from a mean: the plane goes through the
+    checkpoint (Li et al. 2018, arXiv 1712.09913, section 7.2).
+
+    Raises:
+        ConfigurationError: The checkpoints span less than a plane.
+    """
+    gram = (series.offsets @ series.offsets.T).cpu().numpy()
+    values, turns = np.linalg.eigh(gram)
+    order = np.argsort(values)[::-1]
+    values, turns = values[order], turns[:, order]
+    if len(values) < 2 or values[1] <= 1e-16 * max(values[0], 1e-300):
+        raise ConfigurationError(
+            f"{1 + len(series.names)} checkpoints span less than a plane",
+            "give at least two others that differ with --checkpoints",
+        )
+    mix = torch.from_numpy((turns[:, :2] / np.sqrt(values[:2])).T.copy()).to(series.offsets)
+    vectors = mix @ series.offsets
+    # The sign of an eigenvector is free: the earliest checkpoint lies on the positive side.
+    signs = torch.sign(vectors @ series.offsets[0])
+    vectors = vectors * torch.where(signs == 0, 1.0, signs)[:, None]
+    shares = values[:2] / values.sum()
+    names = tuple(f"principal direction {i + 1} ({100 * s:.1f} %)" for i, s in enumerate(shares))
+    return vectors, names
