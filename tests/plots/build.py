@@ -70,6 +70,22 @@ def spectrum(**changes):
     return replace(result, **changes)
 
 
+def axes():
+    curvature = np.array([10.0, -1.0])
+    return Axes(
+        names=("eigenvector of λ_max", "eigenvector of λ_min"),
+        eigenvalues=curvature,
+        residuals=np.array([1e-4, 1e-3]),
+        norms=np.ones(2),
+        slope=np.zeros(2),
+        curvature=curvature,
+        measured=curvature,
+        measured_low=curvature - 0.01,
+        measured_high=curvature + 0.01,
+        cosines=np.eye(2),
+    )
+
+
 def landscape(hole=False, **changes):
     alpha, beta = np.linspace(-0.5, 0.5, 7), np.linspace(-1, 1, 9)
     a, b = np.meshgrid(alpha, beta, indexing="ij")
@@ -84,13 +100,29 @@ def landscape(hole=False, **changes):
         cosine=exact(0.0),
         quadratic_radius=certified(0.25),
         non_finite=exact(float((status == 2).sum())),
-        surface=Surface(alpha, beta, loss, loss * 0 + 0.5, 0.01 + 5 * a**2 - b**2 / 2, status),
-        axes=Axes(
-            ("eigenvector of λ_max", "eigenvector of λ_min"),
-            np.array([10.0, -1.0]),
-            np.array([1e-4, 1e-3]),
-            np.ones(2),
+        evaluated=exact(1.0),
+        filling_error=exact(0.0),
+        barrier=Estimate.missing("there is no other checkpoint"),
+        curve_barrier=Estimate.missing("there is no other checkpoint"),
+        checks=Label("passed"),
+        axes=axes(),
+        surface=Surface(
+            alpha=alpha,
+            beta=beta,
+            loss=loss,
+            accuracy=loss * 0 + 0.5,
+            quadratic=0.01 + 5 * a**2 - b**2 / 2,
+            status=status,
+            error=np.zeros(loss.shape),
+            also_loss=None,
+            also_accuracy=None,
         ),
+        profiles=None,
+        trajectory=None,
+        topology=None,
+        path=None,
+        band=None,
+        panel={},
     )
     return replace(result, **changes)
 

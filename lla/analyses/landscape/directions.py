@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lla.analyses.landscape.exchange import read_directions
+from lla.analyses.landscape.direction_files import read_directions
 from lla.analyses.landscape.series import Series, line_to, main_axes, plane_through, series_of
 from lla.analyses.shared import GRADIENT
 from lla.analyses.spectral import spectral

@@ -1,15 +1,11 @@
-"""Directions, surfaces and trajectories in the files of loss-landscape.
+"""Directions in the files of github.com/tomgoldstein/loss-landscape.
 
-The layout is that of github.com/tomgoldstein/loss-landscape: groups ``xdirection`` and
-``ydirection`` with one data set per parameter, named "0", "1", …; surfaces as ``xcoordinates``,
-``ycoordinates``, ``train_loss``, ``train_acc`` (in percent); projections as ``proj_xcoord``,
-``proj_ycoord``.
+Groups ``xdirection`` and ``ydirection`` hold one data set per parameter, named "0", "1", ….
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -18,10 +14,7 @@ import torch
 from lla.errors import ConfigurationError, DataError
 from lla.problem.parameters import ParameterSpace
 
-if TYPE_CHECKING:
-    from lla.analyses.landscape import LandscapeResult
-
-__all__ = ["read_directions", "write_surface"]
+__all__ = ["read_directions"]
 
 _GROUPS = ("xdirection", "ydirection")
 
@@ -74,25 +67,3 @@ def _flat(tensors: list[np.ndarray], space: ParameterSpace, path: str) -> torch.
             )
         found.append(part.reshape(-1))
     return torch.from_numpy(np.concatenate(found).astype(np.float64))
-
-
-def write_surface(result: LandscapeResult, path: Path) -> None:
-    """A report's surface as loss-landscape reads it, x along the second axis.
-
-    Raises:
-        ConfigurationError: The landscape has no surface, or two data sets.
-    """
-    surface = result.surface
-    if surface is None:
-        raise ConfigurationError(
-            "the landscape is of lines, and the format holds planes", "draw a plane: two axes"
-        )
-    with h5py.File(path, "w") as file:
-        file["xcoordinates"] = surface.alpha
-        file["ycoordinates"] = surface.beta
-        file["train_loss"] = surface.loss
-        # Its plots divide by 100.
-        file["train_acc"] = 100 * surface.accuracy
-        if result.trajectory is not None:
-            file["proj_xcoord"] = result.trajectory.coordinates[:, 0]
-            file["proj_ycoord"] = result.trajectory.coordinates[:, 1]
