@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 
 from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
+from lla.ledger import Ledger, Target
 from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
 from lla.problem import Data, DataSpec, LossSpec, Training
 from lla.problem.assembly import refuse_no_network
@@ -19,6 +21,7 @@ from lla.problem.live import Problem
 from lla.problem.problem import Problem as AnyProblem
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
+from lla.report.storage import refuse_target
 from lla.settings import Settings, gather, resolve
 from lla.sources import Source
 
@@ -40,6 +43,7 @@ def analyze(
     recipe: str | Path | None = None,
     trust: Trust | None = None,
     progress: Progress | None = None,
+    resume: str | Path | None = None,
 ) -> Report:
     """Analyse a network on data; the network is copied and never changed.
 
@@ -57,6 +61,8 @@ def analyze(
         recipe: For a checkpoint: a recipe other than the one beside it.
         trust: For a checkpoint: what in it may be run; by default nothing.
         progress: Told how far the run is.
+        resume: The report's file, written as the command does: each analysis is kept beside it as
+            it ends, and what was computed before with equal settings is taken from there.
 
     Returns:
         The report: the same object that :func:`lla.read` gives for a report file.
@@ -73,8 +79,9 @@ def analyze(
     if isinstance(model, (str, Path)):
         _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")
         found = gather(model, recipe=Path(recipe) if recipe else None, flags=sections)
-        with found.pointing_to_recipe():
-            return analyze_checkpoint(model, found, trust=trust, progress=progress)
+        with found.pointing_to_recipe(), _ledger(resume) as ledger:
+            report = analyze_checkpoint(model, found, trust=trust, progress=progress, ledger=ledger)
+            return ledger.deliver(report) if ledger else report
     if not isinstance(model, AnyProblem):
         refuse_no_network(model)
     twice = {key: sections.get(key) for key in ("model", "data", "loss", "training")}
@@ -87,7 +94,16 @@ def analyze(
         problem = _problem(model, data, loss, training, batch_size, resolved)
     fixed = batch_size is not None or problem is model
     run = _as_run(resolved, problem, fixed=fixed)
-    return analyze_problem(problem, _facts(problem), run, progress=progress)
+    with _ledger(resume) as ledger:
+        report = analyze_problem(problem, _facts(problem), run, progress=progress, ledger=ledger)
+        return ledger.deliver(report) if ledger else report
+
+
+def _ledger(resume: str | Path | None) -> AbstractContextManager[Ledger | None]:
+    if resume is None:
+        return nullcontext()
+    refuse_target(Path(resume))
+    return Ledger.opened(Target(Path(resume)))
 
 
 def _sections(

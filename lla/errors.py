@@ -21,6 +21,7 @@ __all__ = [
     "NothingToDoError",
     "ProblemError",
     "ReportError",
+    "ReportInUseError",
     "SettingsFileError",
     "UnsafeCheckpointError",
     "UnstatedError",
@@ -102,6 +103,12 @@ class ReportError(LlaError):
     """A report cannot be read or written."""
 
     exit_code = 5
+
+
+class ReportInUseError(ReportError):
+    """Another process writes the same report."""
+
+    exit_code = 2
 
 
 class AnalysisFailedError(LlaError):

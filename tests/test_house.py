@@ -29,6 +29,8 @@ FLOORS = (
     {"lla.analyses"},
     {"lla.report"},
     {"lla.settings"},
+    {"lla.keys", "lla.ledger"},
+    {"lla.execution"},
     {"lla.pipeline"},
     {"lla.foresight"},
     {"lla.api"},

@@ -16,6 +16,7 @@ __all__ = [
     "DEBUG",
     "DRY_RUN",
     "OUTPUT",
+    "RESUME",
     "SETTINGS",
     "STATED",
     "TRUST",
@@ -177,6 +178,17 @@ DRY_RUN = parameter(
     ),
 )
 
+RESUME = parameter(
+    "resume",
+    bool,
+    True,
+    typer.Option(
+        "--resume/--fresh",
+        help="take what was computed before with equal settings; or compute all anew",
+        rich_help_panel=_COMPUTE,
+    ),
+)
+
 OUTPUT = (
     parameter(
         "output",
@@ -288,7 +300,8 @@ _METAVARS = {str(int): "INT", str(float): "FLOAT"}
 def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     """One option for each setting of an analysis."""
     # A name that means something to every command stays with that; --set reaches the setting.
-    taken = {item.name for item in (*SETTINGS, *STATED, *TRUST, *OUTPUT)} | {"checkpoint"}
+    shared = (*SETTINGS, *STATED, *TRUST, *OUTPUT, RESUME, CHECKPOINT)
+    taken = {item.name for item in shared}
     found = []
     for key, field in analysis.config.model_fields.items():
         if key in taken:

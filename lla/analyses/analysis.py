@@ -52,6 +52,8 @@ class Analysis:
         work: Dotted path of ``work(problem, config) -> (expected, at most)``, two :class:`Work`,
             for predictions; or "" where it is little.
         figures: Dotted path of a function from a result and a caption to named figures, or "".
+        depends: Settings that its numbers depend on besides its own section, as sections or
+            ``section.key``; None: all. The problem, seed, dtype and device always count.
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
     """
@@ -64,6 +66,7 @@ class Analysis:
     run: str
     work: str = ""
     figures: str = ""
+    depends: tuple[str, ...] | None = None
     question: str = ""
     summary: tuple[str, ...] = ()
 

@@ -57,5 +57,6 @@ ANALYSIS = Analysis(
     result=BaselineResult,
     run="lla.analyses.baseline:run",
     work="lla.analyses.work:of_baseline",
+    depends=(),
     summary=("value", "accuracy", "gradient_norm"),
 )

@@ -6,16 +6,18 @@ set of probes serves density, trace, norm, diagonal and layers.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from lla.analyses.spectrum import OperatorName, SpectrumConfig
+from lla.analyses.keeping import Arrays, Keep
+from lla.analyses.spectrum import EIGENPAIRS, ESTIMATES, OperatorName, SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import (
     EmpiricalFisher,
@@ -41,7 +43,7 @@ from lla.krylov import (
 from lla.problem import Problem
 from lla.seeding import gaussian, rademacher
 
-__all__ = ["SpectralProducts", "spectral"]
+__all__ = ["Ends", "SpectralProducts", "spectral"]
 
 _BYTES = 8
 _ROUNDING = 100.0  # a product's error in units of eps·‖H‖, generously
@@ -75,6 +77,39 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
+class Ends:
+    """The pairs of the largest and of the smallest eigenvalue.
+
+    Attributes:
+        values: Shape (2,).
+        residuals: Shape (2,).
+        vectors: Unit eigenvectors in rows, float64, shape (2, P).
+        found: How many pairs there are in all; if only one, it stands at both ends.
+    """
+
+    values: np.ndarray
+    residuals: np.ndarray
+    vectors: torch.Tensor
+    found: int
+
+    @classmethod
+    def of(cls, pairs: Eigenpairs) -> Ends:
+        """The ends of all pairs."""
+        vectors = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
+        return cls(pairs.values[[0, -1]], pairs.residuals[[0, -1]], vectors, len(pairs.values))
+
+    def packed(self) -> Arrays:
+        """As arrays."""
+        return {**vars(self), "vectors": self.vectors.cpu().numpy(), "found": np.array(self.found)}
+
+    @classmethod
+    def unpacked(cls, arrays: Arrays, problem: Problem) -> Ends:
+        """Of arrays, on the problem's device."""
+        vectors = torch.from_numpy(arrays["vectors"]).to(problem.device)
+        return cls(arrays["values"], arrays["residuals"], vectors, int(arrays["found"]))
+
+
+@dataclass(frozen=True)
 class SpectralProducts:
     """The shared products of one curvature matrix.
 
@@ -82,6 +117,7 @@ class SpectralProducts:
         operator: The matrix as it is multiplied.
         precise: The same in float64, for certifying.
         spectrum: Eigenpairs of both ends.
+        ends: Of them, the first and the last.
         probes: Random probes, deflated.
         lambda_max: Largest eigenvalue.
         lambda_min: Smallest eigenvalue.
@@ -92,6 +128,7 @@ class SpectralProducts:
     operator: Shared[AnyOperator]
     precise: Shared[AnyOperator]
     spectrum: Shared[Spectrum]
+    ends: Shared[Ends]
     probes: Shared[Probes]
     lambda_max: Shared[Estimate]
     lambda_min: Shared[Estimate]
@@ -103,19 +140,33 @@ class SpectralProducts:
 def spectral(name: OperatorName = "hessian") -> SpectralProducts:
     """The shared products of a curvature matrix by its name."""
 
-    def shared(what: str, compute: Callable[..., Any]) -> Shared[Any]:
-        return Shared(f"{name}: {what}", partial(compute, name))
+    def shared(
+        what: str, compute: Callable[..., Any], keep: Keep[Any] | None = None
+    ) -> Shared[Any]:
+        return Shared(f"{name}: {what}", partial(compute, name), keep)
+
+    ends = Keep(Ends.packed, Ends.unpacked, EIGENPAIRS)
+    estimate = Keep(_packed, _unpacked, ESTIMATES)
 
     return SpectralProducts(
         operator=shared("operator", _operator),
         precise=shared("precise operator", _precise),
         spectrum=shared("eigenpairs", _spectrum),
+        ends=shared("ends", _ends, ends),
         probes=shared("probes", _probes),
-        lambda_max=shared("lambda_max", partial(_extreme, index=0)),
-        lambda_min=shared("lambda_min", partial(_extreme, index=-1)),
-        trace=shared("trace", _trace),
-        frobenius=shared("frobenius", _frobenius),
+        lambda_max=shared("lambda_max", partial(_extreme, index=0), estimate),
+        lambda_min=shared("lambda_min", partial(_extreme, index=-1), estimate),
+        trace=shared("trace", _trace, estimate),
+        frobenius=shared("frobenius", _frobenius, estimate),
     )
+
+
+def _packed(estimate: Estimate) -> Arrays:
+    return {"estimate": np.frombuffer(json.dumps(asdict(estimate)).encode(), np.uint8)}
+
+
+def _unpacked(arrays: Arrays, problem: Problem) -> Estimate:
+    return Estimate(**json.loads(arrays["estimate"].tobytes()))
 
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
@@ -150,6 +201,17 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
+    found = _searched(name, problem, workspace)
+    # Whoever goes on after the spectrum needs these, and not the Krylov basis.
+    workspace.put(spectral(name).ends, Ends.of(found.pairs))
+    return found
+
+
+def _ends(name: OperatorName, problem: Problem, workspace: Workspace) -> Ends:
+    return Ends.of(workspace.get(spectral(name).spectrum, problem).pairs)
+
+
+def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     precise = workspace.get(spectral(name).precise, problem)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from lla.analyses.analysis import Config
+from lla.analyses.keeping import Forgetful, Keep, Keeper
 from lla.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -22,10 +23,17 @@ C = TypeVar("C", bound=Config)
 
 @dataclass(frozen=True, slots=True)
 class Shared(Generic[T]):
-    """A product that several analyses need, and the function that computes it."""
+    """A product that several analyses need, and the function that computes it.
+
+    Attributes:
+        name: Its name, unique in a run.
+        compute: Computes it.
+        keep: How it is kept for a run that goes on where another ended; None: not at all.
+    """
 
     name: str
     compute: Callable[[Problem, Workspace], T]
+    keep: Keep[T] | None = None
 
 
 @dataclass
@@ -42,6 +50,8 @@ class Workspace:
         counts: Work done so far, by kind: matvecs, gradients, points, images.
         plan: How the work was carried out, for the report.
         carried_out: How products are made; by default unmeasured, within the memory.
+        keeper: Keeps products for a later run.
+        stop: Called after each unit of work; raises where the run is to end.
     """
 
     configs: Mapping[str, Config]
@@ -53,13 +63,25 @@ class Workspace:
     counts: Counter[str] = field(default_factory=Counter)
     plan: dict[str, Any] = field(default_factory=dict)
     carried_out: Plan | None = None
+    keeper: Keeper = field(default_factory=Forgetful)
+    stop: Callable[[], None] = lambda: None
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def get(self, shared: Shared[T], problem: Problem) -> T:
-        """The shared product, computed on first use."""
+        """The shared product, computed on first use or taken from what a former run kept."""
         if shared.name not in self._shared:
-            self._shared[shared.name] = shared.compute(problem, self)
+            kept = shared.keep and self.keeper.load(shared.name, shared.keep.depends)
+            if shared.keep and kept:
+                self._shared[shared.name] = shared.keep.unpack(kept, problem)
+            else:
+                self.put(shared, shared.compute(problem, self))
         return cast(T, self._shared[shared.name])
+
+    def put(self, shared: Shared[T], value: T) -> None:
+        """Share a product that another one's computation gave along with its own."""
+        self._shared[shared.name] = value
+        if shared.keep:
+            self.keeper.save(shared.name, shared.keep.depends, shared.keep.pack(value))
 
     def execution(self, problem: Problem) -> Plan:
         """How products of the problem are made."""
@@ -70,10 +92,11 @@ class Workspace:
         return self.carried_out
 
     def tally(self, kind: str) -> Callable[[int], None]:
-        """A function that adds to the count of a kind of work."""
+        """A function that adds to the count of a kind of work, and ends the run if it has to."""
 
         def count(more: int) -> None:
             self.counts[kind] += more
+            self.stop()
 
         return count
 

@@ -39,7 +39,8 @@ def _metric(value: Estimate | Label) -> dict[str, Any]:
 def _stage(report: Report, name: str) -> dict[str, Any]:
     stage = report.stages[name]
     found: dict[str, Any] = {"status": stage.status, "seconds": stage.seconds, **stage.work}
-    return {**found, "why": stage.why} if stage.why else found
+    facts = {name: getattr(stage, name) for name in ("why", "key", "finished", "settings")}
+    return {**found, **{name: fact for name, fact in facts.items() if fact}}
 
 
 def _finite(value: Any) -> Any:

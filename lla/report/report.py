@@ -42,12 +42,19 @@ class Stage:
         seconds: Wall time of its own; shared work counts where it was done.
         work: Units of work done, by kind (matvecs, gradients, points, images, batches).
         why: Why it is not done, or "".
+        key: Digest of all that its numbers depend on, or "" if it was not taken.
+        finished: When it ended, UTC, in ISO 8601; or "".
+        settings: The settings that its numbers depend on, by section or ``section.key``: stages of
+            one report may come from runs with different ones.
     """
 
     status: str
     seconds: float
     work: Mapping[str, int] = field(default_factory=dict)
     why: str = ""
+    key: str = ""
+    finished: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)

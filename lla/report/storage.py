@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lla.files import replacing
 from lla.report import codec
 from lla.report.report import SCHEMA, CheckpointFacts, Report, Stage
 
-__all__ = ["about", "read", "refuse_page", "refuse_target", "stages_of", "write"]
+__all__ = ["about", "provenance_of", "read", "refuse_page", "refuse_target", "stages_of", "write"]
 
 _PROVENANCE = "provenance"
 # The end of the title of every page of ours, within so many bytes of its beginning.
@@ -29,12 +29,13 @@ _PAGE = b": loss landscape report</title>"
 _HEAD = 1 << 14
 
 
-def write(report: Report, path: str | Path) -> Report:
+def write(report: Report, path: str | Path, *, within: Path | None = None) -> Report:
     """Write a report; a file already there is replaced only when the new one is complete.
 
     Args:
         report: What to write.
         path: Where to.
+        within: Folder of the unfinished file, on the same disk; by default beside the report.
 
     Returns:
         The report with its path.
@@ -45,7 +46,10 @@ def write(report: Report, path: str | Path) -> Report:
     target = Path(path)
     placed = replace(report, path=str(path))
     try:
-        with replacing(target) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        with (
+            replacing(target, within) as temporary,
+            h5py.File(temporary, "w", track_order=True) as file,
+        ):
             _fill(file, placed)
     except OSError as error:
         raise _unwritable(target, error) from None
@@ -96,10 +100,16 @@ def _is_page(path: Path) -> bool:
         return False
 
 
-def stages_of(path: Path) -> tuple[str, ...] | None:
-    """The analyses in the report at ``path``, or None where no report is."""
+def stages_of(path: Path) -> dict[str, Stage] | None:
+    """How each analysis in the report at ``path`` went, or None where no report is."""
     found = _text(path, "stages")
-    return None if found is None else tuple(found)
+    return None if found is None else _stages(found)
+
+
+def provenance_of(path: Path) -> dict[str, Any] | None:
+    """From what the report at ``path`` was made, or None where no report is."""
+    found = _text(path, "provenance")
+    return None if found is None else dict(found)
 
 
 def about(path: Path) -> CheckpointFacts | None:
@@ -197,8 +207,17 @@ def _read(file: h5py.File, path: str) -> Report:
     return Report(
         checkpoint=CheckpointFacts(**texts["checkpoint"]),
         results=results,
-        stages={name: Stage(**facts) for name, facts in texts["stages"].items()},
+        stages=_stages(texts["stages"]),
         plan=texts["plan"],
         provenance=texts["provenance"],
         path=path,
     )
+
+
+def _stages(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Stage]:
+    """What a later version may say besides is left out."""
+    known = {item.name for item in fields(Stage)}
+    return {
+        name: Stage(**{item: value for item, value in facts.items() if item in known})
+        for name, facts in found.items()
+    }

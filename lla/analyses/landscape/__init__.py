@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from lla.analyses.analysis import Analysis, Config
 from lla.analyses.fields import Plot, array, group, metric
+from lla.analyses.spectrum import EIGENPAIRS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,5 +107,6 @@ ANALYSIS = Analysis(
     run="lla.analyses.landscape.run:run",
     work="lla.analyses.work:of_landscape",
     figures="lla_plots.landscape:figures",
+    depends=EIGENPAIRS,
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
 )

@@ -63,5 +63,6 @@ ANALYSIS = Analysis(
     run="lla.analyses.saliency.run:run",
     work="lla.analyses.work:of_saliency",
     figures="lla_plots.saliency:figures",
+    depends=("run.confidence",),
     summary=("class_sensitivity",),
 )

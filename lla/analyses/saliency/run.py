@@ -44,7 +44,7 @@ def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> Salie
     maps = norm_grad(problem, images, predicted, config.layers)
     if not maps:
         return _nothing("no layer keeps the image's two spatial axes")
-    workspace.counts["images"] += count
+    workspace.tally("images")(count)
     others = norm_grad(problem, images, unlikely, tuple(maps))
     size = images.shape[-2:]
     combined = _combined(maps, size)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANALYSIS",
+    "EIGENPAIRS",
+    "ESTIMATES",
     "OPERATORS",
     "Density",
     "Layers",
@@ -33,6 +35,25 @@ OPERATORS: dict[OperatorName, str] = {
     "fisher": "Fisher matrix, targets drawn from the model",
     "empirical_fisher": "empirical Fisher matrix",
 }
+# What the shared spectral products depend on (lla.analyses.spectral): whoever takes them does too.
+EIGENPAIRS = (
+    "spectrum.largest",
+    "spectrum.smallest",
+    "spectrum.residual_tolerance",
+    "spectrum.max_steps",
+    "spectrum.block",
+    "spectrum.steps",
+    "spectrum.probes",
+    "training.samples",
+)
+ESTIMATES = (
+    *EIGENPAIRS,
+    "spectrum.nodes",
+    "spectrum.max_probes",
+    "spectrum.trace_method",
+    "run.tolerance",
+    "run.confidence",
+)
 TraceMethod = Literal["hutchinson", "hutchpp", "xtrace"]
 
 
@@ -153,6 +174,7 @@ ANALYSIS = Analysis(
     run="lla.analyses.spectrum.run:run",
     work="lla.analyses.work:of_spectrum",
     figures="lla_plots.spectrum:figures",
+    depends=ESTIMATES,
     summary=(
         "lambda_max",
         "lambda_min",

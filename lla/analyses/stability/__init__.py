@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lla.analyses.analysis import Analysis, Config
 from lla.analyses.fields import array, group, metric, verdicts
+from lla.analyses.spectrum import ESTIMATES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,7 @@ ANALYSIS = Analysis(
     run="lla.analyses.stability.run:run",
     work="lla.analyses.work:of_stability",
     figures="lla_plots.stability:figures",
+    depends=(*ESTIMATES, "training"),
     summary=(
         "lr",
         "batch_size",

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
+from lla.analyses.keeping import Tiles
 from lla.analyses.shared import BASE_EVALUATION
 from lla.analyses.spectral import spectral
-from lla.analyses.stability import Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability import ANALYSIS, Conditions, StabilityConfig, StabilityResult
 from lla.analyses.stability.conditions import (
     Curvature,
     TrainingRun,
@@ -170,22 +171,7 @@ def _batch_sharpness(
             return Estimate.missing("one batch alone was analysed: its spread is not known")
         return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
 
-    quotients: list[float] = []
-    wanted = _PILOT
-    while len(quotients) < wanted:
-        index = len(quotients)
-        chosen = permutation(available, workspace.seed, "batch sharpness", index)[:size]
-        quotients.append(batch_curvature(problem, problem.data.select(chosen)))
-        workspace.counts["batches"] += 1
-        if len(quotients) == _PILOT:
-            pilot = [value for value in quotients if not math.isnan(value)]
-            needed = (
-                samples_needed(pilot, config.batch_tolerance, workspace.confidence)
-                if len(pilot) > 1
-                else config.max_batches
-            )
-            wanted = min(config.max_batches, max(_PILOT, needed))
-        workspace.progress.update(len(quotients), wanted, "batches")
+    quotients = _quotients(problem, size, config, workspace)
     own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < _PILOT:
@@ -197,3 +183,42 @@ def _batch_sharpness(
         method=f"mean over {len(defined)} random batches of {size}{own}",
         units="loss",
     ).within(config.batch_tolerance)
+
+
+def _quotients(
+    problem: Problem, size: int, config: StabilityConfig, workspace: Workspace
+) -> list[float]:
+    """ĝᵀHĝ of random batches, as many as the first ten say are needed; NaN without a gradient."""
+    quotients: list[float] = []
+    tiles = Tiles(
+        workspace.keeper,
+        "batch sharpness",
+        (ANALYSIS.name, *(ANALYSIS.depends or ())),
+        lambda: {"quotients": np.array(quotients)},
+    )
+    kept = tiles.load()
+    if kept:
+        quotients = kept["quotients"].tolist()
+    count = workspace.tally("batches")
+    with tiles.running():
+        while len(quotients) < (wanted := _batches_needed(quotients, config, workspace)):
+            index = len(quotients)
+            chosen = permutation(len(problem.data), workspace.seed, "batch sharpness", index)
+            batch = problem.data.select(chosen[:size])
+            quotients.append(batch_curvature(problem, batch))
+            count(1)
+            workspace.progress.update(len(quotients), wanted, "batches")
+            tiles.step()
+    return quotients
+
+
+def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
+    pilot = [value for value in quotients[:_PILOT] if not math.isnan(value)]
+    if len(quotients) < _PILOT:
+        return _PILOT
+    needed = (
+        samples_needed(pilot, config.batch_tolerance, workspace.confidence)
+        if len(pilot) > 1
+        else config.max_batches
+    )
+    return min(config.max_batches, max(_PILOT, needed))
