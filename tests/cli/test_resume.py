@@ -285,7 +285,7 @@ def test_a_full_disk_costs_the_parts_or_the_report_but_not_both(
     assert "the report m.lla.h5 cannot be written: No space left on device" in done.stderr
     assert Path("m.lla.h5").read_bytes() == before
     assert not list(Path().glob("*.parts"))
-    with broken(Path, "replace", full, after=len(ALL) + 6):  # it fills up before the report
+    with broken(storage, "replacing", full):  # it fills up before the report
         done = run()
     assert done.exit_code == 5
     assert "m.lla.h5 is as it was; 5 of 5 analyses are done and kept in" in done.stderr
