@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 import lla
 import lla.analyses.landscape.run as landscape
 import lla.analyses.saliency.run as saliency
+from lla.report import storage
 from lla.report.parts import Parts
 
 ALL = ["baseline", "spectrum", "stability", "landscape", "saliency"]
