@@ -7,7 +7,7 @@ the end. What is taken is equal in all that its numbers depend on (:mod:`lla.key
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -62,29 +62,34 @@ class Ledger:
         parts: The side files.
         done: The stages that are done, in order, with the report each was taken from: None for
             those computed in this run or in one that was interrupted.
+        lost: Those of them that could not be kept.
     """
 
     def __init__(self, target: Target, parts: Parts) -> None:
         self.target = target
         self.parts = parts
         self.done: dict[str, Path | None] = {}
+        self.lost: list[str] = []
         self._former = {
             path: _Former(path) for path in (target.whole, target.aside) if path and path.exists()
         }
 
     @classmethod
     @contextmanager
-    def opened(cls, target: Target, *, fresh: bool = False) -> Iterator[Ledger]:
+    def opened(
+        cls, target: Target, *, fresh: bool = False, tell: Callable[[str], None] = _log.warning
+    ) -> Iterator[Ledger]:
         """The ledger of a report, for one run: no other writes the report meanwhile.
 
         Args:
             target: Where the report goes.
             fresh: Compute everything anew.
+            tell: Told once if nothing can be kept any more.
 
         Raises:
             ReportError: The folder cannot be written, or another process writes the report.
         """
-        with Parts.opened(target.whole, fresh=fresh) as parts:
+        with Parts.opened(target.whole, fresh=fresh, tell=tell) as parts:
             yield cls(target, parts)
 
     def plan(self, key: str) -> dict[str, Any] | None:
@@ -124,8 +129,9 @@ class Ledger:
     def keep_stage(self, analysis: Analysis, key: str, result: Any, stage: Stage) -> None:
         """Keep a stage that this run has finished."""
         if stage.status in _AGAIN:
-            self.parts.save_stage(f"stage {analysis.name}", key, result, stage)
             self.done[analysis.name] = None
+            if not self.parts.save_stage(f"stage {analysis.name}", key, result, stage):
+                self.lost.append(analysis.name)
 
     def deliver(self, report: Report) -> Report:
         """Write the report, with what else its file holds, and remove the side files.

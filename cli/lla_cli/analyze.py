@@ -67,6 +67,10 @@ def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str,
             _deliver(outcome, values)
 
 
+def _warn(text: str) -> None:
+    print(f"lla: {text}", file=sys.stderr)
+
+
 def _again() -> str:
     return shlex.join(sys.argv)
 
@@ -94,7 +98,7 @@ def _analyze(
     # What the user's code prints goes to stderr: stdout is for the result alone.
     with (
         redirect_stdout(sys.stderr),
-        Ledger.opened(target, fresh=not values["resume"]) as ledger,
+        Ledger.opened(target, fresh=not values["resume"], tell=_warn) as ledger,
         told_of_parts(ledger, len(made), again=_again),
         watching(quiet=values["quiet"]) as progress,
         resolved.pointing_to_recipe(),

@@ -96,16 +96,15 @@ def told_of_parts(ledger: Ledger, wanted: int, *, again: Callable[[], str]) -> I
 
 
 def _kept(ledger: Ledger, wanted: int) -> str:
-    parts, done = ledger.parts, len(ledger.done)
+    parts, done = ledger.parts, len(ledger.done) - len(ledger.lost)
     report = f"{parts.target} is as it was" if parts.target.exists() else "no report was written"
-    if parts.trouble:
-        return f"{report}, and nothing is kept: {parts.folder}: {parts.trouble}"
+    lost = f"; {parts.trouble}: {', '.join(ledger.lost)} not kept" if ledger.lost else ""
     if not parts.worth_keeping:
-        return f"{report}, and nothing was done yet that could be kept"
+        return f"{report}, and nothing was done yet that could be kept{lost}"
     if not done:
-        return f"{report}; what is done is kept in {parts.folder}"
+        return f"{report}; what is done is kept in {parts.folder}{lost}"
     are = "analyses are" if done > 1 else "analysis is" if wanted == 1 else "analyses is"
-    return f"{report}; {done} of {wanted} {are} done and kept in {parts.folder}"
+    return f"{report}; {done} of {wanted} {are} done and kept in {parts.folder}{lost}"
 
 
 def _go_on(ledger: Ledger, command: str) -> str:

@@ -55,27 +55,31 @@ class Parts:
         fresh: Whether a run that computes everything anew is under way, or was interrupted.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, tell: Callable[[str], None]) -> None:
         self.target = target
         self.folder = target.with_name(f"{target.name}.parts")
         self.trouble = ""
         self.fresh = False
+        self._tell = tell
         self._lock: Lock | None = None
 
     @classmethod
     @contextmanager
-    def opened(cls, target: Path, *, fresh: bool = False) -> Iterator[Parts]:
+    def opened(
+        cls, target: Path, *, fresh: bool = False, tell: Callable[[str], None] = _log.warning
+    ) -> Iterator[Parts]:
         """The side files of ``target`` for one run, which alone may write them until it ends.
 
         Args:
             target: The report.
             fresh: Drop what earlier runs left.
+            tell: Told once if nothing can be kept any more.
 
         Raises:
             ReportInUseError: Another process writes this report.
             ReportError: The folder cannot be written, or something else lies there.
         """
-        parts = cls(target)
+        parts = cls(target, tell)
         parts._open()
         try:
             if fresh:
@@ -138,8 +142,12 @@ class Parts:
         with suppress(OSError):  # it is not empty
             self.folder.rmdir()
 
-    def save_stage(self, name: str, key: str, result: Any, stage: Stage) -> None:
-        """Keep a finished stage; ``result`` may be None."""
+    def save_stage(self, name: str, key: str, result: Any, stage: Stage) -> bool:
+        """Keep a finished stage; ``result`` may be None.
+
+        Returns:
+            Whether it could be kept.
+        """
 
         def fill(file: h5py.File) -> None:
             file.attrs["stage"] = json.dumps(vars(stage))
@@ -147,6 +155,7 @@ class Parts:
                 codec.encode(result, file.create_group("result", track_order=True))
 
         self._save(name, key, fill)
+        return not self.trouble
 
     def load_stage(self, name: str, key: str, type: Any) -> tuple[Any, Stage] | None:
         """A stage that an earlier run finished, with its result of that type."""
@@ -235,9 +244,7 @@ class Parts:
 
     def _give_up(self, error: OSError) -> None:
         self.trouble = str(error.strerror or error)
-        _log.warning(
-            "lla: what is finished cannot be kept in %s (%s): the run goes on, and would have to "
-            "begin again if it were interrupted",
-            self.folder,
-            self.trouble,
+        self._tell(
+            f"what is finished cannot be kept in {self.folder} ({self.trouble}): the run goes on, "
+            "but could not be resumed"
         )
