@@ -132,6 +132,30 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert parts.load_arrays("x", KEY) is not None
 
 
+def test_a_lock_on_a_file_that_is_gone_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A former holder removes the file between our opening and our locking it."""
+    import fcntl
+
+    real, path, calls = fcntl.flock, tmp_path / "r.h5.parts" / "lock", []
+
+    def late(*arguments: int) -> None:
+        if not calls:
+            path.unlink()
+        calls.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with (
+        Parts.opened(tmp_path / "r.h5"),
+        pytest.raises(ReportInUseError),
+        Parts.opened(tmp_path / "r.h5"),
+    ):
+        pass
+    assert len(calls) == 3
+
+
 def test_a_full_disk_is_told_once_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
