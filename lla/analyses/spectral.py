@@ -119,7 +119,7 @@ def spectral(name: OperatorName = "hessian") -> SpectralProducts:
 
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
-    plan = workspace.execution(problem)
+    plan = workspace.plan(problem)
     way = plan.way if name == "hessian" else replace(plan.way, method="reverse")
     return _made(name, problem, workspace, memory=plan.keep, way=way)
 
@@ -128,7 +128,13 @@ def _made(
     name: OperatorName, problem: Problem, workspace: Workspace, **options: Any
 ) -> AnyOperator:
     seeded = {"seed": workspace.seed} if name == "fisher" else {}
-    return _MAKERS[name](problem, on_products=workspace.tally("matvecs"), **options, **seeded)
+    return _MAKERS[name](
+        problem,
+        on_products=workspace.tally("matvecs"),
+        on_step_down=workspace.steps_down.append,
+        **options,
+        **seeded,
+    )
 
 
 def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
@@ -153,7 +159,7 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     precise = workspace.get(spectral(name).precise, problem)
-    plan = workspace.execution(problem)
+    plan = workspace.plan(problem)
     search = Search(
         config.largest,
         config.smallest,
@@ -230,7 +236,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     known = workspace.get(spectral(name).spectrum, problem).pairs.krylov
-    rows = max(2, workspace.execution(problem).rows - known.basis.rows)
+    rows = max(2, workspace.plan(problem).rows - known.basis.rows)
     left = config.steps - known.basis.rows
     steps = max(_LEAST_STEPS, math.ceil(left / config.probes))
     together = max(1, min(config.probes, rows // (steps + 3)))

@@ -87,10 +87,17 @@ def _forward_along(
 _Slope = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
 
 
-def batch_curvature(problem: Problem, batch: Batch) -> float:
+def batch_curvature(
+    problem: Problem, batch: Batch, *, on_step_down: Callable[[str], None] = lambda what: None
+) -> float:
     """Curvature of a training step's loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
 
     Batch norm uses the batch's statistics, as in training; the batch is then not cut into chunks.
+
+    Args:
+        problem: Network, parameters and loss.
+        batch: The step's samples.
+        on_step_down: Told what is given up where memory runs out.
 
     Returns:
         The quotient, or NaN where the gradient vanishes.
@@ -100,4 +107,6 @@ def batch_curvature(problem: Problem, batch: Batch) -> float:
     with problem.batch_statistics():
         slope = gradient(problem, parts)
         square = float(slope @ slope)
-        return float(slope @ Hessian(problem, parts)(slope)) / square if square else math.nan
+        if not square:
+            return math.nan
+        return float(slope @ Hessian(problem, parts, on_step_down=on_step_down)(slope)) / square

@@ -71,7 +71,6 @@ class SummedOperator(Generic[G]):
         eps: Unit roundoff of a product.
         kept_bytes: Memory that kept graphs take.
         weight: Σ weight of the samples, once a product has been made.
-        steps_down: What was given up where memory ran out, in order.
     """
 
     def __init__(
@@ -82,6 +81,7 @@ class SummedOperator(Generic[G]):
         memory: int = 0,
         way: Way = _ONE_BY_ONE,
         on_products: Callable[[int], None] = lambda count: None,
+        on_step_down: Callable[[str], None] = lambda what: None,
     ) -> None:
         """Make the operator.
 
@@ -92,18 +92,19 @@ class SummedOperator(Generic[G]):
                 on a kept graph costs about half of one that builds it anew.
             way: How a chunk's products are made.
             on_products: Called after each block with the number of its products.
+            on_step_down: Told what is given up where memory runs out.
         """
         self.size = problem.space.size
         self.device = problem.device
         self.eps = torch.finfo(problem.theta.dtype).eps
         self.kept_bytes = 0
         self.weight = 0.0
-        self.steps_down: list[str] = []
         self._problem = problem
         self._batches = batches
         self._memory = memory
         self._way = way
         self._on_products = on_products
+        self._on_step_down = on_step_down
         self._theta = differentiable(problem)
         self._kept: dict[int, tuple[G, torch.Tensor]] = {}
 
@@ -169,10 +170,10 @@ class SummedOperator(Generic[G]):
         if self._kept or self._memory:
             self.release()
             self._memory = 0
-            self.steps_down.append("graphs made anew")
+            self._on_step_down("graphs made anew")
         elif self._way.together > 1:
             self._way = replace(self._way, together=self._way.together // 2)
-            self.steps_down.append(f"{self._way.together} vectors at once")
+            self._on_step_down(f"{self._way.together} vectors at once")
         else:
             whole = list(chunks_of(self._problem, self._batches))
             chunk = max(batch.samples for batch in whole)
@@ -180,7 +181,7 @@ class SummedOperator(Generic[G]):
                 return False
             half = -(-chunk // 2)
             self._batches = [part for batch in whole for part in batch.chunks(half)]
-            self.steps_down.append(f"chunks of {half}")
+            self._on_step_down(f"chunks of {half}")
         return True
 
     def release(self) -> None:

@@ -162,8 +162,13 @@ def _batch_sharpness(
         return Estimate.missing("the program has batch norm's running statistics built in")
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
+
+    def quotient_on(chosen: torch.Tensor) -> float:
+        batch = problem.data.select(chosen)
+        return batch_curvature(problem, batch, on_step_down=workspace.steps_down.append)
+
     if size == available:
-        value = batch_curvature(problem, problem.data.select(torch.arange(available)))
+        value = quotient_on(torch.arange(available))
         if math.isnan(value):
             return Estimate.missing("the gradient is zero")
         if size < training.samples:
@@ -175,7 +180,7 @@ def _batch_sharpness(
     while len(quotients) < wanted:
         index = len(quotients)
         chosen = permutation(available, workspace.seed, "batch sharpness", index)[:size]
-        quotients.append(batch_curvature(problem, problem.data.select(chosen)))
+        quotients.append(quotient_on(chosen))
         workspace.counts["batches"] += 1
         if len(quotients) == _PILOT:
             pilot = [value for value in quotients if not math.isnan(value)]
