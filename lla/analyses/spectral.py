@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from lla.analyses.spectrum import OperatorName, SpectrumConfig
-from lla.analyses.workspace import Shared, Workspace
-from lla.curvature import (
-    EmpiricalFisher,
-    GaussNewton,
-    Hessian,
-    MonteCarloFisher,
-    SummedOperator,
+from lla.analyses.estimates import (
+    Spectrum,
+    extreme_estimate,
+    frobenius_estimate,
+    sketched_trace,
+    trace_estimate,
+    with_sampling,
 )
-from lla.curvature.sampling import groups_of, sampling_error
-from lla.estimate import Estimate, mean_of, samples_needed
+from lla.analyses.spectrum import SpectrumConfig
+from lla.analyses.workspace import Shared, Workspace
+from lla.curvature import OperatorName, SummedOperator, operator_of
+from lla.curvature.sampling import population, sampled_groups, sampling_error
+from lla.estimate import Estimate, samples_needed
 from lla.krylov import (
     Eigenpairs,
     ProbePlan,
@@ -35,43 +37,18 @@ from lla.krylov import (
     certified,
     draw_probes,
     extreme_eigenpairs,
-    hutchpp,
-    xtrace,
 )
 from lla.problem import Problem
 from lla.seeding import gaussian, rademacher
 
-__all__ = ["SpectralProducts", "spectral"]
+__all__ = ["SpectralProducts", "quotient", "spectral"]
 
-_BYTES = 8
 _ROUNDING = 100.0  # a product's error in units of eps·‖H‖, generously
 _SAFETY = 10.0  # between one product's error and what any may have
 _NEGLIGIBLE = 0.01  # of the tolerance: a rounding that needs no float64 products
 _LEAST_STEPS = 5
 
 AnyOperator = SummedOperator[Any]
-
-_MAKERS: dict[str, Callable[..., AnyOperator]] = {
-    "hessian": Hessian,
-    "ggn": GaussNewton,
-    "fisher": MonteCarloFisher,
-    "empirical_fisher": EmpiricalFisher,
-}
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Eigenpairs with the error of having used only these samples.
-
-    Attributes:
-        pairs: The eigenpairs.
-        rounding: What the rounding of products may have moved a value by.
-        sampling: Standard error of each value from the samples, shape (k,); NaN where unknown.
-    """
-
-    pairs: Eigenpairs
-    rounding: float
-    sampling: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -127,13 +104,13 @@ def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> Any
 def _made(
     name: OperatorName, problem: Problem, workspace: Workspace, **options: Any
 ) -> AnyOperator:
-    seeded = {"seed": workspace.seed} if name == "fisher" else {}
-    return _MAKERS[name](
+    return operator_of(
+        name,
         problem,
+        seed=workspace.seed,
         on_products=workspace.tally("matvecs"),
         on_step_down=workspace.steps_down.append,
         **options,
-        **seeded,
     )
 
 
@@ -179,7 +156,7 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
         ),
     )
     rounding = _rounding(pairs, operator, precise)
-    groups = _groups(problem)
+    groups = sampled_groups(problem)
     if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
         return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
@@ -204,7 +181,7 @@ def _over_groups(
     vectors, forms = asked
     turn = pairs.vectors @ vectors.T
     quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
-    error = sampling_error(quotients, len(problem.data), _population(problem))
+    error = sampling_error(quotients, len(problem.data), population(problem))
     return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, error)
 
 
@@ -221,17 +198,6 @@ def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) ->
     return _SAFETY * float(error) + operator.eps * pairs.norm
 
 
-def _groups(problem: Problem) -> list[torch.Tensor]:
-    """Groups of samples to see the sampling error by; none if all samples are analysed."""
-    if _population(problem) <= len(problem.data):
-        return []
-    return groups_of(len(problem.data), problem.device)
-
-
-def _population(problem: Problem) -> int:
-    return max(problem.data.available, problem.training.samples or 0)
-
-
 def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probes:
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
@@ -240,7 +206,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
     left = config.steps - known.basis.rows
     steps = max(_LEAST_STEPS, math.ceil(left / config.probes))
     together = max(1, min(config.probes, rows // (steps + 3)))
-    groups = _groups(problem)
+    groups = sampled_groups(problem)
 
     def enough(samples: tuple[TraceSample, ...]) -> int:
         traces = [sample.trace for sample in samples]
@@ -262,83 +228,67 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
 
 
 def _extreme(name: OperatorName, problem: Problem, workspace: Workspace, index: int) -> Estimate:
-    """A Rayleigh quotient bounds its end of the spectrum from inside, its residual from outside."""
     found = workspace.get(spectral(name).spectrum, problem)
-    pairs = found.pairs
-    value, residual = float(pairs.values[index]), float(pairs.residuals[index])
-    rounding = found.rounding
-    inside, outside = rounding, residual + rounding
-    below, above = (inside, outside) if index == 0 else (outside, inside)
-    # Any Ritz value lies inside the spectrum: one beyond the interval shows that the run has
-    # missed an eigenvalue.
+    operator = workspace.get(spectral(name).operator, problem)
     reach = workspace.get(spectral(name).probes, problem).reach[1 if index == 0 else 0]
-    slack = _ROUNDING * workspace.get(spectral(name).operator, problem).eps * pairs.norm
-    missed = reach > value + above + slack if index == 0 else reach < value - below - slack
-    sampling = float(found.sampling[index])
-    return Estimate(
-        value,
-        min(value - below, reach) if missed else value - below,
-        max(value + above, reach) if missed else value + above,
-        sampling_stderr=None if math.isnan(sampling) else sampling,
-        converged=bool(pairs.converged[index]) and not missed,
-        method=f"Lanczos, {pairs.krylov.products} products, interval from the residual",
-        units="loss",
-    )
+    return extreme_estimate(found, index, reach, _ROUNDING * operator.eps * found.pairs.norm)
 
 
 def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(spectral(name).probes, problem)
-    method = workspace.config("spectrum", SpectrumConfig).trace_method
-    if method == "hutchinson":
-        found = mean_of(
-            [sample.trace for sample in probes.samples],
-            workspace.confidence,
-            pilot=probes.pilot,
-            method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
-            units="loss",
-        ).within(workspace.tolerance)
+    config = workspace.config("spectrum", SpectrumConfig)
+    if config.trace_method == "hutchinson":
+        found = trace_estimate(probes, workspace.confidence, workspace.tolerance)
     else:
-        found = _sketched(name, problem, workspace)
+        found = sketched_trace(
+            workspace.get(spectral(name).operator, problem),
+            config,
+            partial(rademacher, problem.space.size, workspace.seed),
+            workspace.confidence,
+            workspace.tolerance,
+        )
     # Where nothing is left to chance, rounding is.
     operator = workspace.get(spectral(name).operator, problem)
     slack = math.sqrt(operator.size) * operator.eps * abs(found.value)
     found = replace(found, low=found.low - slack, high=found.high + slack)
-    if not probes.groups.size:
-        complete = _population(problem) <= len(problem.data)
-        return replace(found, sampling_stderr=0.0 if complete else None)
-    quotients = probes.groups.mean(axis=1, keepdims=True)
-    (sampling,) = sampling_error(quotients, len(problem.data), _population(problem))
-    return replace(found, sampling_stderr=None if math.isnan(sampling) else float(sampling))
-
-
-def _sketched(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
-    """The trace by Hutch++ or XTrace, with more probes until the interval meets the tolerance."""
-    config = workspace.config("spectrum", SpectrumConfig)
-    operator = workspace.get(spectral(name).operator, problem)
-    estimate, label = (
-        (hutchpp, "Hutch++") if config.trace_method == "hutchpp" else (xtrace, "XTrace")
-    )
-    probes, attempt = config.probes, 0
-    while True:
-        stage = f"{config.trace_method} {attempt}"  # what was drawn decided to go on: draw anew
-        draw = partial(rademacher, operator.size, workspace.seed, stage)
-        samples = estimate(operator, draw, min(probes, operator.size))
-        found = mean_of(
-            samples, workspace.confidence, method=f"{label}, {probes} probes", units="loss"
-        ).within(workspace.tolerance)
-        if found.converged or probes >= min(config.max_probes, operator.size):
-            return found
-        probes, attempt = min(2 * probes, config.max_probes), attempt + 1
+    return with_sampling(found, probes.groups.mean(axis=1) if probes.groups.size else (), problem)
 
 
 def _frobenius(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(spectral(name).probes, problem)
-    square = mean_of(
-        [sample.square for sample in probes.samples],
-        workspace.confidence,
-        pilot=probes.pilot,
-        method="",
+    return frobenius_estimate(probes, workspace.confidence, workspace.tolerance)
+
+
+def quotient(
+    vector: torch.Tensor, name: OperatorName, problem: Problem, workspace: Workspace
+) -> Estimate:
+    """The curvature vᵀAv / ‖v‖² along a direction, by one product in float64.
+
+    Args:
+        vector: v, float64, shape (P,), on the problem's device.
+        name: Which matrix A is.
+        problem: Network, parameters, data and loss.
+        workspace: Of the run; A's largest eigenvalue, which bounds the rounding, is shared.
+
+    Returns:
+        The quotient with its rounding and, where samples were left out, their error; missing for
+        a vector of zeros.
+    """
+    length = torch.linalg.vector_norm(vector)
+    if not length:
+        return Estimate.missing("the direction is zero", units="loss")
+    unit = (vector / length)[None]
+    precise = workspace.get(spectral(name).precise, problem)
+    groups = sampled_groups(problem)
+    forms = torch.empty(0)
+    if groups:
+        product, forms = precise.over_groups(unit, groups)
+    else:
+        product = precise(unit)
+    value = float((unit * product).sum())
+    norm = workspace.get(spectral(name).spectrum, problem).pairs.norm
+    slack = _ROUNDING * precise.eps * norm
+    found = Estimate(
+        value, value - slack, value + slack, method="quotient of one product", units="loss"
     )
-    method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes, deflated"
-    root = square.map(lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss")
-    return root.within(workspace.tolerance)
+    return with_sampling(found, forms.flatten().cpu().numpy(), problem)

@@ -6,18 +6,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from lla.curvature.hessian import Hessian, gradient
+from lla.curvature.names import Method
 from lla.curvature.operators import Way
 from lla.errors import ConfigurationError
 from lla.problem import Batch, Problem
 
-__all__ = ["Costs", "Method", "best_chunk", "measure"]
-
-Method = Literal["auto", "reverse", "forward"]
+__all__ = ["Costs", "best_chunk", "measure"]
 
 _FIRST_CHUNK = 256
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 4096

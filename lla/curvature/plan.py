@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from lla.curvature.hessian import Hessian
-from lla.curvature.measuring import Costs, Method, best_chunk, measure
+from lla.curvature.measuring import Costs, best_chunk, measure
+from lla.curvature.names import Method
 from lla.curvature.operators import Way, coupled_layers
 from lla.errors import ConfigurationError
 from lla.problem import Problem

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from lla.analyses.spectral import Spectrum, spectral
+from lla.analyses.estimates import Spectrum
+from lla.analyses.spectral import spectral
 from lla.analyses.spectrum import (
-    OPERATORS,
     Density,
     Diagonal,
     SpectrumConfig,
@@ -26,6 +26,7 @@ from lla.analyses.spectrum.criteria import (
 )
 from lla.analyses.spectrum.layers import layers_of
 from lla.analyses.workspace import Workspace
+from lla.curvature.names import OPERATORS
 from lla.estimate import Estimate, Label, mean_of
 from lla.krylov import Eigenpairs, Probes, smoothed_density
 from lla.problem import Problem
