@@ -55,7 +55,8 @@ class RunSettings(BaseModel):
     memory: int = Field(0, ge=0, description="memory budget, as 8GiB; 0: half of the machine's")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as torch chooses")
     method: Method = Field(
-        "auto", description="how Hessian products are differentiated; auto: as is faster here"
+        "auto",
+        description="how Hessian products are made: reverse, forward, difference; auto: the fastest",
     )
     together: int = Field(0, ge=0, description="vectors of one pass; 0: chosen by measurement")
 

@@ -148,6 +148,13 @@ SETTINGS = (
         _COMPUTE,
     ),
     Setting(
+        "method",
+        "run",
+        "method",
+        "how Hessian products are made: reverse, forward or difference (default: auto)",
+        _COMPUTE,
+    ),
+    Setting(
         "threads",
         "run",
         "threads",

@@ -6,18 +6,22 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from lla.analyses.accuracy import widened
 from lla.analyses.spectrum import SpectrumConfig
+from lla.curvature import SummedOperator
 from lla.curvature.sampling import population, sampling_error
 from lla.estimate import Estimate, mean_of
-from lla.krylov import Eigenpairs, LinearOperator, Probes, hutchpp, xtrace
+from lla.krylov import Eigenpairs, LinearOperator, Probes, certified, hutchpp, xtrace
 from lla.problem import Problem
 
 __all__ = [
     "Spectrum",
+    "certified_over_groups",
     "extreme_estimate",
     "frobenius_estimate",
     "sketched_trace",
@@ -33,15 +37,38 @@ class Spectrum:
     Attributes:
         pairs: The eigenpairs.
         rounding: What the rounding of products may have moved a value by.
+        product_error: How far products that were not certified may be off, for a unit vector.
+        note: What is to be said of the products, after the word.
         sampling: Standard error of each value from the samples, shape (k,); NaN where unknown.
     """
 
     pairs: Eigenpairs
     rounding: float
     sampling: np.ndarray
+    product_error: float
+    note: str = ""
 
 
-def extreme_estimate(found: Spectrum, index: int, reach: float, slack: float) -> Estimate:
+def certified_over_groups(
+    pairs: Eigenpairs, precise: SummedOperator[Any], groups: list[torch.Tensor], problem: Problem
+) -> tuple[Eigenpairs, np.ndarray]:
+    """The pairs by precise products, and each value's standard error from its groups of samples."""
+    asked: list[torch.Tensor] = []
+
+    def multiply(vectors: torch.Tensor) -> torch.Tensor:
+        products, forms = precise.over_groups(vectors, groups)
+        asked.extend((vectors, forms))
+        return products
+
+    pairs = certified(pairs, multiply)
+    vectors, forms = asked
+    turn = pairs.vectors @ vectors.T
+    quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
+    error = sampling_error(quotients, len(problem.data), population(problem))
+    return pairs, error
+
+
+def extreme_estimate(found: Spectrum, index: int, reach: float) -> Estimate:
     """A Rayleigh quotient bounds its end of the spectrum from inside, its residual from outside.
 
     Args:
@@ -50,9 +77,8 @@ def extreme_estimate(found: Spectrum, index: int, reach: float, slack: float) ->
         reach: The outermost Ritz value at that end of an independent iteration, or NaN. Any Ritz
             value lies inside the spectrum: one beyond the interval shows that the run has missed
             an eigenvalue.
-        slack: What the rounding of products may have moved ``reach`` by.
     """
-    pairs, rounding = found.pairs, found.rounding
+    pairs, rounding, slack = found.pairs, found.rounding, found.product_error
     value, residual = float(pairs.values[index]), float(pairs.residuals[index])
     inside, outside = rounding, residual + rounding
     below, above = (inside, outside) if index == 0 else (outside, inside)
@@ -64,12 +90,12 @@ def extreme_estimate(found: Spectrum, index: int, reach: float, slack: float) ->
         max(value + above, reach) if missed else value + above,
         sampling_stderr=None if math.isnan(sampling) else sampling,
         converged=bool(pairs.converged[index]) and not missed,
-        method=f"Lanczos, {pairs.krylov.products} products, interval from the residual",
+        method=f"Lanczos, {pairs.krylov.products} products{found.note}, interval from the residual",
         units="loss",
     )
 
 
-def trace_estimate(probes: Probes, confidence: float, tolerance: float) -> Estimate:
+def trace_estimate(probes: Probes, confidence: float) -> Estimate:
     """The trace by Hutchinson's estimator on what the Krylov spaces left."""
     return mean_of(
         [sample.trace for sample in probes.samples],
@@ -77,7 +103,7 @@ def trace_estimate(probes: Probes, confidence: float, tolerance: float) -> Estim
         pilot=probes.pilot,
         method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
         units="loss",
-    ).within(tolerance)
+    )
 
 
 def sketched_trace(
@@ -111,14 +137,22 @@ def sketched_trace(
         probes, attempt = min(2 * probes, config.max_probes), attempt + 1
 
 
-def frobenius_estimate(probes: Probes, confidence: float, tolerance: float) -> Estimate:
-    """The Frobenius norm by the mean of ‖Hz‖² on what the Krylov spaces left."""
+def frobenius_estimate(probes: Probes, confidence: float, slack: float, note: str) -> Estimate:
+    """The Frobenius norm by the mean of ‖Hz‖² on what the Krylov spaces left.
+
+    Args:
+        probes: The samples.
+        confidence: Of the interval.
+        slack: How far the square may be off by the error of products.
+        note: What is to be said of the products.
+    """
     square = mean_of(
         [sample.square for sample in probes.samples], confidence, pilot=probes.pilot, method=""
     )
-    method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes, deflated"
-    root = square.map(lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss")
-    return root.within(tolerance)
+    method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes{note}, deflated"
+    return widened(square, slack).map(
+        lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss"
+    )
 
 
 def with_sampling(

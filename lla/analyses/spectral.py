@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from lla.analyses.accuracy import ProbeErrors, corrected, measured_errors, product_errors, widened
 from lla.analyses.estimates import (
     Spectrum,
+    certified_over_groups,
     extreme_estimate,
     frobenius_estimate,
     sketched_trace,
@@ -25,11 +27,10 @@ from lla.analyses.estimates import (
 )
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
-from lla.curvature import OperatorName, SummedOperator, operator_of
-from lla.curvature.sampling import population, sampled_groups, sampling_error
+from lla.curvature import OperatorName, SummedOperator, Way, operator_of
+from lla.curvature.sampling import sampled_groups
 from lla.estimate import Estimate, samples_needed
 from lla.krylov import (
-    Eigenpairs,
     ProbePlan,
     Probes,
     Search,
@@ -59,7 +60,8 @@ class SpectralProducts:
         operator: The matrix as it is multiplied.
         precise: The same in float64, for certifying.
         spectrum: Eigenpairs of both ends.
-        probes: Random probes, deflated.
+        errors: What the error of products does to the probes' sums; None where that is rounding.
+        probes: Random probes, deflated, with those errors corrected.
         lambda_max: Largest eigenvalue.
         lambda_min: Smallest eigenvalue.
         trace: Trace.
@@ -69,6 +71,7 @@ class SpectralProducts:
     operator: Shared[AnyOperator]
     precise: Shared[AnyOperator]
     spectrum: Shared[Spectrum]
+    errors: Shared[ProbeErrors | None]
     probes: Shared[Probes]
     lambda_max: Shared[Estimate]
     lambda_min: Shared[Estimate]
@@ -87,6 +90,7 @@ def spectral(name: OperatorName = "hessian") -> SpectralProducts:
         operator=shared("operator", _operator),
         precise=shared("precise operator", _precise),
         spectrum=shared("eigenpairs", _spectrum),
+        errors=shared("errors of products", _errors),
         probes=shared("probes", _probes),
         lambda_max=shared("lambda_max", partial(_extreme, index=0)),
         lambda_min=shared("lambda_min", partial(_extreme, index=-1)),
@@ -97,8 +101,12 @@ def spectral(name: OperatorName = "hessian") -> SpectralProducts:
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
     plan = workspace.plan(problem)
-    way = plan.way if name == "hessian" else replace(plan.way, method="reverse")
-    return _made(name, problem, workspace, memory=plan.keep, way=way)
+    return _made(name, problem, workspace, memory=plan.keep, way=_way(name, plan.way))
+
+
+def _way(name: OperatorName, planned: Way) -> Way:
+    """Only the Hessian can be multiplied otherwise than by two backward passes."""
+    return planned if name == "hessian" else Way(together=planned.together)
 
 
 def _made(
@@ -129,7 +137,9 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
             double.terms(double.theta, next(double.data.chunks()))
     except RuntimeError:
         return working
-    return _made(name, double, workspace)
+    # As it is planned, but one by one: float64 takes twice the memory.
+    way = replace(_way(name, workspace.plan(problem).way), together=1, step=0.0)
+    return _made(name, double, workspace, way=way)
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
@@ -155,47 +165,35 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
             done, search.products, "Lanczos products at most"
         ),
     )
-    rounding = _rounding(pairs, operator, precise)
+    error, reference = product_errors(pairs, operator, precise)
+    inexact = bool(operator.note)
+    coarse = _SAFETY * (error + reference)
+    left = _ROUNDING * precise.eps * pairs.norm + _SAFETY * reference  # after certifying
+    rounding = left if precise is operator else coarse + operator.eps * pairs.norm
+    product_error = coarse if inexact else _ROUNDING * operator.eps * pairs.norm
     groups = sampled_groups(problem)
-    if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
-        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
+    if not groups and not inexact and rounding < _NEGLIGIBLE * pairs.tolerance:
+        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)), product_error)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
-    if not groups:
+    sampling = np.zeros(len(pairs.values))
+    if groups:
+        pairs, sampling = certified_over_groups(pairs, precise, groups, problem)
+    else:
         pairs = certified(pairs, precise)
-        return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, np.zeros(len(pairs.values)))
-    return _over_groups(pairs, precise, groups, problem)
+    return Spectrum(pairs, left, sampling, product_error, operator.note)
 
 
-def _over_groups(
-    pairs: Eigenpairs, precise: AnyOperator, groups: list[torch.Tensor], problem: Problem
-) -> Spectrum:
-    """The pairs by float64 products, whose groups of samples tell the error of the sample."""
-    asked: list[torch.Tensor] = []
-
-    def multiply(vectors: torch.Tensor) -> torch.Tensor:
-        products, forms = precise.over_groups(vectors, groups)
-        asked.extend((vectors, forms))
-        return products
-
-    pairs = certified(pairs, multiply)
-    vectors, forms = asked
-    turn = pairs.vectors @ vectors.T
-    quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
-    error = sampling_error(quotients, len(problem.data), population(problem))
-    return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, error)
-
-
-def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) -> float:
-    """What the rounding of products moves an eigenvalue by, at most: measured on one product.
-
-    The vector is a mixture of all pairs, so that no direction of theirs is left out.
-    """
-    if precise is operator:
-        return _ROUNDING * operator.eps * pairs.norm
-    mixed = pairs.vectors.sum(dim=0)
-    mixed /= torch.linalg.vector_norm(mixed)
-    error = torch.linalg.vector_norm(operator(mixed) - precise(mixed))
-    return _SAFETY * float(error) + operator.eps * pairs.norm
+def _errors(name: OperatorName, problem: Problem, workspace: Workspace) -> ProbeErrors | None:
+    operator = workspace.get(spectral(name).operator, problem)
+    if not operator.note:
+        return None
+    return measured_errors(
+        operator,
+        workspace.get(spectral(name).precise, problem),
+        partial(rademacher, operator.size, workspace.seed, "errors of products"),
+        tuple(place for _, place in problem.space.slices()),
+        workspace.confidence,
+    )
 
 
 def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probes:
@@ -215,7 +213,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         needed = samples_needed(traces, workspace.tolerance, workspace.confidence)
         return min(config.max_probes, needed)
 
-    return draw_probes(
+    found = draw_probes(
         operator,
         lambda index: rademacher(operator.size, workspace.seed, "probes", index),
         known,
@@ -225,38 +223,45 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         grouped=(lambda vectors: operator.over_groups(vectors, groups)) if groups else None,
         on_products=lambda done, total: workspace.progress.update(done, total, "products"),
     )
+    errors = workspace.get(spectral(name).errors, problem)
+    return corrected(found, errors) if errors else found
 
 
 def _extreme(name: OperatorName, problem: Problem, workspace: Workspace, index: int) -> Estimate:
     found = workspace.get(spectral(name).spectrum, problem)
-    operator = workspace.get(spectral(name).operator, problem)
     reach = workspace.get(spectral(name).probes, problem).reach[1 if index == 0 else 0]
-    return extreme_estimate(found, index, reach, _ROUNDING * operator.eps * found.pairs.norm)
+    return extreme_estimate(found, index, reach)
 
 
 def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
-    probes = workspace.get(spectral(name).probes, problem)
     config = workspace.config("spectrum", SpectrumConfig)
-    if config.trace_method == "hutchinson":
-        found = trace_estimate(probes, workspace.confidence, workspace.tolerance)
-    else:
-        found = sketched_trace(
-            workspace.get(spectral(name).operator, problem),
-            config,
-            partial(rademacher, problem.space.size, workspace.seed),
-            workspace.confidence,
-            workspace.tolerance,
-        )
-    # Where nothing is left to chance, rounding is.
+    probes = workspace.get(spectral(name).probes, problem)
+    errors = workspace.get(spectral(name).errors, problem)
     operator = workspace.get(spectral(name).operator, problem)
-    slack = math.sqrt(operator.size) * operator.eps * abs(found.value)
-    found = replace(found, low=found.low - slack, high=found.high + slack)
+    if config.trace_method == "hutchinson":
+        found = trace_estimate(probes, workspace.confidence)
+    else:
+        draw = partial(rademacher, operator.size, workspace.seed)
+        found = sketched_trace(operator, config, draw, workspace.confidence, workspace.tolerance)
+        if errors:
+            found = found.map(lambda value: value + errors.shift[0], method=found.method)
+    if errors:
+        method = f"{found.method}, products{operator.note}"
+        found = replace(widened(found, float(errors.half[0])), method=method)
+    found = found.within(workspace.tolerance)
+    if not errors:
+        # Where nothing is left to chance, rounding is.
+        found = widened(found, math.sqrt(operator.size) * operator.eps * abs(found.value))
     return with_sampling(found, probes.groups.mean(axis=1) if probes.groups.size else (), problem)
 
 
 def _frobenius(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(spectral(name).probes, problem)
-    return frobenius_estimate(probes, workspace.confidence, workspace.tolerance)
+    errors = workspace.get(spectral(name).errors, problem)
+    note = workspace.get(spectral(name).operator, problem).note if errors else ""
+    slack = float(errors.half[1]) if errors else 0.0
+    found = frobenius_estimate(probes, workspace.confidence, slack, note and f", products{note}")
+    return found.within(workspace.tolerance)
 
 
 def quotient(
@@ -286,9 +291,15 @@ def quotient(
     else:
         product = precise(unit)
     value = float((unit * product).sum())
-    norm = workspace.get(spectral(name).spectrum, problem).pairs.norm
-    slack = _ROUNDING * precise.eps * norm
+    coarser = precise.coarser()
+    slack = _ROUNDING * precise.eps * workspace.get(spectral(name).spectrum, problem).pairs.norm
+    if coarser is not None:
+        slack += _SAFETY * abs(float((unit * coarser(unit)).sum()) - value)
     found = Estimate(
-        value, value - slack, value + slack, method="quotient of one product", units="loss"
+        value,
+        value - slack,
+        value + slack,
+        method=f"quotient of one product{precise.note}",
+        units="loss",
     )
     return with_sampling(found, forms.flatten().cpu().numpy(), problem)

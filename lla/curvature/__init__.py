@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from lla.curvature.hessian import Hessian, batch_curvature, gradient
     from lla.curvature.making import operator_of
     from lla.curvature.names import OPERATORS, OperatorName
-    from lla.curvature.operators import SummedOperator, Way
+    from lla.curvature.operators import SummedOperator
+    from lla.curvature.ways import Way
 
 __all__ = [
     "OPERATORS",
@@ -37,6 +38,7 @@ __getattr__ = lazy_exports(
         "lla.curvature.hessian": ("Hessian", "batch_curvature", "gradient"),
         "lla.curvature.making": ("operator_of",),
         "lla.curvature.names": ("OPERATORS", "OperatorName"),
-        "lla.curvature.operators": ("SummedOperator", "Way"),
+        "lla.curvature.operators": ("SummedOperator",),
+        "lla.curvature.ways": ("Way",),
     },
 )

@@ -13,4 +13,4 @@ OPERATORS: dict[OperatorName, str] = {
     "fisher": "Fisher matrix, targets drawn from the model",
     "empirical_fisher": "empirical Fisher matrix",
 }
-Method = Literal["auto", "reverse", "forward"]
+Method = Literal["auto", "reverse", "forward", "difference"]

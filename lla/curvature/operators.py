@@ -5,48 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Generic, Literal, Self, TypeVar
+from dataclasses import replace
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lla.curvature.convolution import fast_convolutions
-from lla.errors import ProblemError
+from lla.curvature.ways import (
+    ONE_BY_ONE,
+    Way,
+    lacks_second_derivative,
+    out_of_memory,
+    refuses_another,
+)
+from lla.errors import NoSecondDerivativeError, ProblemError
 from lla.problem import Batch, Problem
 
 __all__ = [
     "SummedOperator",
-    "Way",
     "chunks_of",
     "coupled_layers",
     "differentiable",
     "measured",
-    "out_of_memory",
     "slopes_along",
 ]
 
 G = TypeVar("G")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Way:
-    """How a chunk's products are made; it changes time and memory, results to rounding only.
-
-    Attributes:
-        method: "reverse" differentiates the gradient's graph backwards, which can be kept between
-            products; "forward" differentiates the gradient forwards, several vectors at once
-            under ``vmap``.
-        together: Vectors that one pass takes.
-    """
-
-    method: Literal["reverse", "forward"] = "reverse"
-    together: int = 1
-
-
-_ONE_BY_ONE = Way()
 
 
 def differentiable(problem: Problem) -> torch.Tensor:
@@ -68,10 +55,13 @@ class SummedOperator(Generic[G]):
     Attributes:
         size: P, the number of analysed parameters.
         device: Where vectors have to be.
-        eps: Unit roundoff of a product.
+        eps: Relative error of a product: the unit roundoff, and for differences its power ⅔.
+        remedy: What to do where the network lacks the derivatives that products need.
         kept_bytes: Memory that kept graphs take.
         weight: Σ weight of the samples, once a product has been made.
     """
+
+    remedy = "use the Hessian, which central differences approximate: --operator hessian"
 
     def __init__(
         self,
@@ -79,7 +69,7 @@ class SummedOperator(Generic[G]):
         batches: Sequence[Batch] | None = None,
         *,
         memory: int = 0,
-        way: Way = _ONE_BY_ONE,
+        way: Way = ONE_BY_ONE,
         on_products: Callable[[int], None] = lambda count: None,
         on_step_down: Callable[[str], None] = lambda what: None,
     ) -> None:
@@ -96,7 +86,7 @@ class SummedOperator(Generic[G]):
         """
         self.size = problem.space.size
         self.device = problem.device
-        self.eps = torch.finfo(problem.theta.dtype).eps
+        self.eps = torch.finfo(problem.theta.dtype).eps ** (2 / 3 if way.approximate else 1)
         self.kept_bytes = 0
         self.weight = 0.0
         self._problem = problem
@@ -107,6 +97,7 @@ class SummedOperator(Generic[G]):
         self._on_step_down = on_step_down
         self._theta = differentiable(problem)
         self._kept: dict[int, tuple[G, torch.Tensor]] = {}
+        self._seen = False
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """The matrix times a vector or each row of a block, over the samples.
@@ -159,6 +150,8 @@ class SummedOperator(Generic[G]):
             try:
                 product, weight = self._summed(block)
             except RuntimeError as error:
+                if lacks_second_derivative(error):
+                    raise self._undifferentiable(str(error)) from error
                 if not out_of_memory(error) or not self._step_down():
                     raise
             else:
@@ -183,6 +176,15 @@ class SummedOperator(Generic[G]):
             self._batches = [part for batch in whole for part in batch.chunks(half)]
             self._on_step_down(f"chunks of {half}")
         return True
+
+    @property
+    def note(self) -> str:
+        """What is to be said of the products where they are not exact to rounding, or ""."""
+        return " by central differences" if self._way.approximate else ""
+
+    def coarser(self) -> Self | None:
+        """The same with a larger error, or None where products are exact to rounding."""
+        return None
 
     def release(self) -> None:
         """Let go of all kept graphs."""
@@ -217,6 +219,19 @@ class SummedOperator(Generic[G]):
     def _apply(self, graph: G, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
         """A chunk's products of a block, (b, P); the graph is used up unless it is kept."""
         raise NotImplementedError
+
+    def _undifferentiable(self, why: str) -> NoSecondDerivativeError:
+        return NoSecondDerivativeError(
+            "products differentiate the network twice, and an operation of it has no second "
+            f"derivative: {why}",
+            self.remedy,
+        )
+
+    def _refuse_once(self, slope: torch.Tensor) -> None:
+        """See, the first time that a graph is built, that it can be differentiated again."""
+        if not self._seen and refuses_another(slope):
+            raise self._undifferentiable("it is marked as differentiable once only")
+        self._seen = True
 
     def _graph(self, index: int, batch: Batch) -> tuple[G, torch.Tensor]:
         """A chunk's graph, kept for later products if it fits the memory."""
@@ -264,13 +279,6 @@ def measured(build: Callable[[], T]) -> tuple[T, int]:
     with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
         made = build()
     return made, sum(sizes.values())
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in ("not enough memory", "can't allocate memory"))
 
 
 def slopes_along(

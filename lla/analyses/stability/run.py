@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -163,9 +164,11 @@ def _batch_sharpness(
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
 
+    way = replace(workspace.plan(problem).way, together=1)
+
     def quotient_on(chosen: torch.Tensor) -> float:
         batch = problem.data.select(chosen)
-        return batch_curvature(problem, batch, on_step_down=workspace.steps_down.append)
+        return batch_curvature(problem, batch, way=way, on_step_down=workspace.steps_down.append)
 
     if size == available:
         value = quotient_on(torch.arange(available))
@@ -192,6 +195,7 @@ def _batch_sharpness(
             wanted = min(config.max_batches, max(_PILOT, needed))
         workspace.progress.update(len(quotients), wanted, "batches")
     own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
+    own += ", products by central differences" if way.approximate else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < _PILOT:
         return Estimate.missing("the gradient of most batches is zero")
