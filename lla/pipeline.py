@@ -167,6 +167,7 @@ def _plan(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
         needs,
         choose_chunk="data.batch_size" not in settings.origins,
         method=run.method,
+        precision=run.products,
         together=run.together,
     )
 

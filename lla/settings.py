@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lla.analyses.analysis import Config
 from lla.analyses.registry import available
 from lla.checkpoint.files import split_scheme, stem_of
-from lla.curvature.names import Method
+from lla.curvature.names import Method, Precision
 from lla.errors import ConfigurationError, UnstatedError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 from lla.sources import OWNERS, Layers, Source, find_recipe, read_project, read_recipe, typed
@@ -56,7 +56,10 @@ class RunSettings(BaseModel):
     threads: int = Field(0, ge=0, description="CPU threads; 0: as torch chooses")
     method: Method = Field(
         "auto",
-        description="how Hessian products are made: reverse, forward, difference; auto: the fastest",
+        description="how Hessian products are made: reverse, forward, difference; auto: by trying",
+    )
+    products: Precision = Field(
+        "same", description="precision of products: same (the model's), tf32 or bfloat16"
     )
     together: int = Field(0, ge=0, description="vectors of one pass; 0: chosen by measurement")
 

@@ -155,6 +155,13 @@ SETTINGS = (
         _COMPUTE,
     ),
     Setting(
+        "products",
+        "run",
+        "products",
+        "precision of products: same, tf32 or bfloat16 (default: same, the model's)",
+        _COMPUTE,
+    ),
+    Setting(
         "threads",
         "run",
         "threads",

@@ -21,7 +21,7 @@ from lla.estimate import Estimate, student_quantile
 from lla.krylov import Eigenpairs, Probes
 from lla.krylov.operator import drawn
 
-__all__ = ["ProbeErrors", "corrected", "measured_errors", "product_errors", "widened"]
+__all__ = ["ProbeErrors", "corrected", "measured_errors", "product_errors", "shifted", "widened"]
 
 _VECTORS = 5
 
@@ -119,6 +119,11 @@ def corrected(probes: Probes, errors: ProbeErrors) -> Probes:
     return replace(probes, samples=samples, diagonal=(value, stderr.hypot(errors.diagonal)))
 
 
+def shifted(found: Estimate, shift: float) -> Estimate:
+    """The estimate with value and interval moved."""
+    return replace(found, value=found.value + shift, low=found.low + shift, high=found.high + shift)
+
+
 def widened(found: Estimate, half: float) -> Estimate:
     """The estimate with its interval wider by ``half`` on both sides."""
-    return replace(found, low=found.low - half, high=found.high + half) if half else found
+    return replace(found, low=found.low - float(half), high=found.high + float(half))

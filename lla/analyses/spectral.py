@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from lla.analyses.accuracy import ProbeErrors, corrected, measured_errors, product_errors, widened
+from lla.analyses.accuracy import (
+    ProbeErrors,
+    corrected,
+    measured_errors,
+    product_errors,
+    shifted,
+    widened,
+)
 from lla.analyses.estimates import (
     Spectrum,
     certified_over_groups,
@@ -106,7 +113,9 @@ def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> Any
 
 def _way(name: OperatorName, planned: Way) -> Way:
     """Only the Hessian can be multiplied otherwise than by two backward passes."""
-    return planned if name == "hessian" else Way(together=planned.together)
+    if name == "hessian":
+        return planned
+    return Way(together=planned.together, precision=planned.precision)
 
 
 def _made(
@@ -126,20 +135,29 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
     """The matrix in float64, for certifying what products in a lower precision found.
 
     Networks that fix a lower precision in their code cannot be computed in float64: for them it
-    is the working operator, and intervals allow for its rounding.
+    is made in the model's dtype, and intervals allow for its rounding.
     """
     working = workspace.get(spectral(name).operator, problem)
-    if problem.theta.dtype == torch.float64:
+    planned = _way(name, workspace.plan(problem).way)
+    found = _in_float64(problem)
+    if found is problem and planned.precision == "same":
         return working
+    # As it is planned, but one by one: float64 takes twice the memory.
+    way = replace(planned, together=1, step=0.0, precision="same")
+    return _made(name, found, workspace, way=way)
+
+
+def _in_float64(problem: Problem) -> Problem:
+    """The problem in float64, or itself where it is so already or cannot be."""
+    if problem.theta.dtype == torch.float64:
+        return problem
     double = problem.in_float64()
     try:
         with torch.no_grad():
             double.terms(double.theta, next(double.data.chunks()))
     except RuntimeError:
-        return working
-    # As it is planned, but one by one: float64 takes twice the memory.
-    way = replace(_way(name, workspace.plan(problem).way), together=1, step=0.0)
-    return _made(name, double, workspace, way=way)
+        return problem
+    return double
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
@@ -244,7 +262,7 @@ def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estima
         draw = partial(rademacher, operator.size, workspace.seed)
         found = sketched_trace(operator, config, draw, workspace.confidence, workspace.tolerance)
         if errors:
-            found = found.map(lambda value: value + errors.shift[0], method=found.method)
+            found = shifted(found, float(errors.shift[0]))
     if errors:
         method = f"{found.method}, products{operator.note}"
         found = replace(widened(found, float(errors.half[0])), method=method)

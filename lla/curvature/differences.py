@@ -57,7 +57,7 @@ def best_step(slope: Slope, theta: torch.Tensor) -> float:
     if not unit.any():
         unit = torch.ones_like(unit)
     unit /= torch.linalg.vector_norm(unit)
-    longest = torch.finfo(theta.dtype).eps ** (1 / 3)
+    longest = float(torch.finfo(theta.dtype).eps ** (1 / 3))
     longest *= 1 + float(torch.linalg.vector_norm(theta.double()))
     steps = [longest * _FACTOR**-index for index in range(_STEPS)]
     found = [along_by_differences(slope, theta, unit[None], step) for step in steps]

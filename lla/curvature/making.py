@@ -35,5 +35,6 @@ def operator_of(
     Raises:
         ProblemError: The problem's loss is not of the form that the matrix is made of.
     """
-    drawn = {"seed": seed} if name == "fisher" else {}
-    return _TYPES[name](problem, **options, **drawn)
+    if name == "fisher":
+        options["seed"] = seed
+    return _TYPES[name](problem, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["OPERATORS", "Method", "OperatorName"]
+__all__ = ["OPERATORS", "Method", "OperatorName", "Precision"]
 
 OperatorName = Literal["hessian", "ggn", "fisher", "empirical_fisher"]
 OPERATORS: dict[OperatorName, str] = {
@@ -14,3 +14,4 @@ OPERATORS: dict[OperatorName, str] = {
     "empirical_fisher": "empirical Fisher matrix",
 }
 Method = Literal["auto", "reverse", "forward", "difference"]
+Precision = Literal["same", "tf32", "bfloat16"]

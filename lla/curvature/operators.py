@@ -16,6 +16,8 @@ from lla.curvature.convolution import fast_convolutions
 from lla.curvature.ways import (
     ONE_BY_ONE,
     Way,
+    in_precision,
+    kernels_of,
     lacks_second_derivative,
     out_of_memory,
     refuses_another,
@@ -56,6 +58,7 @@ class SummedOperator(Generic[G]):
         size: P, the number of analysed parameters.
         device: Where vectors have to be.
         eps: Relative error of a product: the unit roundoff, and for differences its power ⅔.
+        note: What is to be said of products that are not exact to the model's rounding, or "".
         remedy: What to do where the network lacks the derivatives that products need.
         kept_bytes: Memory that kept graphs take.
         weight: Σ weight of the samples, once a product has been made.
@@ -86,10 +89,13 @@ class SummedOperator(Generic[G]):
         """
         self.size = problem.space.size
         self.device = problem.device
-        self.eps = torch.finfo(problem.theta.dtype).eps ** (2 / 3 if way.approximate else 1)
+        self.eps = way.eps(problem.theta.dtype)
+        self.note = way.note
         self.kept_bytes = 0
         self.weight = 0.0
-        self._problem = problem
+        self._problem = problem = in_precision(problem, way.precision)
+        if batches and way.precision == "bfloat16":
+            batches = [batch.in_dtype(problem.theta.dtype) for batch in batches]
         self._batches = batches
         self._memory = memory
         self._way = way
@@ -177,11 +183,6 @@ class SummedOperator(Generic[G]):
             self._on_step_down(f"chunks of {half}")
         return True
 
-    @property
-    def note(self) -> str:
-        """What is to be said of the products where they are not exact to rounding, or ""."""
-        return " by central differences" if self._way.approximate else ""
-
     def coarser(self) -> Self | None:
         """The same with a larger error, or None where products are exact to rounding."""
         return None
@@ -196,7 +197,7 @@ class SummedOperator(Generic[G]):
         product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         _refuse_coupled(self._problem, self._batches)
-        with self._problem.second_order(), self._kernels():
+        with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
             for index, batch in enumerate(chunks_of(self._problem, self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part

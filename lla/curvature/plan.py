@@ -14,9 +14,9 @@ import torch
 
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, best_chunk, measure
-from lla.curvature.names import Method
+from lla.curvature.names import Method, Precision
 from lla.curvature.operators import coupled_layers, differentiable, measured
-from lla.curvature.ways import Way
+from lla.curvature.ways import Way, in_precision, kernels_of
 from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
 from lla.problem.inputs import leaves
@@ -82,6 +82,7 @@ class Plan:
             "chunk": self.chunk,
             "method": self.way.method,
             "together": self.way.together,
+            "products": self.way.precision,
             "approximate": self.way.approximate,
             "difference_error": self.error,
             "difference_step": self.way.step,
@@ -123,6 +124,7 @@ def make_plan(
     choose_chunk: bool = True,
     method: Method = "auto",
     together: int = 0,
+    precision: Precision = "same",
 ) -> Plan:
     """Choose chunk, graphs and vectors at once for a problem, in a second or two.
 
@@ -133,15 +135,23 @@ def make_plan(
         choose_chunk: Whether the chunk may differ from the problem's.
         method: How products are made, or "auto" to measure.
         together: Vectors of one pass, or 0 to choose.
+        precision: What products are made in.
 
     Raises:
-        ConfigurationError: The budget does not suffice for the smallest run.
+        ConfigurationError: The budget does not suffice for the smallest run, or precision and
+            device or method do not fit together.
     """
     until = time.perf_counter() + _SECONDS
     samples = len(problem.data)
+    original, problem = problem, in_precision(problem, precision)
     method = possible(problem, method)
+    if method == "difference" and precision != "same":
+        raise ConfigurationError(
+            f"differences of gradients in {precision} are nothing but rounding",
+            "leave --products out",
+        )
     graph = _graph_size(problem, method)
-    free = room = _free(problem, memory, needs)
+    free = room = _free(original, memory, needs)
     least = _FLOAT * problem.space.size * min(needs.least_rows, problem.space.size)
     fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
     if fits < 1:
@@ -163,12 +173,13 @@ def make_plan(
     chunks = -(-samples // chunk)
     keep = max(0, min(int(_SHARE * free), 2 * chunks * one))
     all_kept = chunks * one <= keep
-    costs, way = measure(problem, chunk, all_kept, method, together, until)
+    with kernels_of(precision):
+        costs, way = measure(problem, chunk, all_kept, method, together, until)
     held = 0 if on_host else _FLOAT * problem.space.size * rows
     used = memory - room
     return Plan(
         chunk=chunk,
-        way=way,
+        way=replace(way, precision=precision),
         keep=keep if way.method == "reverse" else 0,
         graph=one,
         rows=rows,

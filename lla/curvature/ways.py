@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-__all__ = ["ONE_BY_ONE", "Way", "lacks_second_derivative", "out_of_memory", "refuses_another"]
+from lla.curvature.names import Precision
+from lla.errors import ConfigurationError
+from lla.problem import Problem
+
+__all__ = [
+    "ONE_BY_ONE",
+    "Way",
+    "in_precision",
+    "kernels_of",
+    "lacks_second_derivative",
+    "out_of_memory",
+    "refuses_another",
+]
 
 
 @dataclass(frozen=True)
@@ -23,19 +37,80 @@ class Way:
             networks that have no second derivative.
         together: Vectors that one pass takes.
         step: Distance from θ at which "difference" takes gradients; 0 to choose it.
+        precision: What products are computed in: "same" is the model's dtype, "tf32" the tensor
+            cores' for float32, "bfloat16" a copy of network and data.
     """
 
     method: Literal["reverse", "forward", "difference"] = "reverse"
     together: int = 1
     step: float = 0.0
+    precision: Precision = "same"
 
     @property
     def approximate(self) -> bool:
         """Whether products are off by more than rounding."""
         return self.method == "difference"
 
+    @property
+    def note(self) -> str:
+        """What is to be said of the products where they are not exact to the model's rounding."""
+        if self.approximate:
+            return " by central differences"
+        return {"same": "", "tf32": " in TF32", "bfloat16": " in bfloat16"}[self.precision]
+
+    def eps(self, kind: torch.dtype) -> float:
+        """Relative error of a product by a model of that dtype."""
+        if self.precision == "tf32":
+            return _TF32
+        unit = torch.bfloat16 if self.precision == "bfloat16" else kind
+        return float(torch.finfo(unit).eps ** (2 / 3 if self.approximate else 1))
+
 
 ONE_BY_ONE = Way()
+_TF32 = 2.0**-10  # ten bits behind the point
+
+
+def in_precision(problem: Problem, precision: Precision) -> Problem:
+    """The problem as products in a precision see it.
+
+    Raises:
+        ConfigurationError: Device or dtype do not know the precision.
+    """
+    if precision == "bfloat16" and problem.theta.dtype != torch.bfloat16:
+        return problem.in_bfloat16()
+    if precision == "tf32" and problem.device.type != "cuda":
+        raise ConfigurationError(
+            f"TF32 is a format of NVIDIA's tensor cores, and the device is {problem.device.type}",
+            "leave --products out, or use --device cuda; bfloat16 works on any device",
+        )
+    if precision == "tf32" and problem.theta.dtype != torch.float32:
+        raise ConfigurationError(
+            "TF32 is a shortcut for float32 products, and the model computes in "
+            f"{str(problem.theta.dtype).partition('.')[2]}",
+            "leave --products out, or use --dtype float32",
+        )
+    return problem
+
+
+@contextmanager
+def kernels_of(precision: Precision) -> Iterator[None]:
+    """Within it, float32 is computed in TF32 on CUDA if that is the precision, and not otherwise.
+
+    By default torch lets cuDNN's convolutions take TF32, whose error no float32 interval holds.
+    """
+    places = (
+        torch.backends.cuda.matmul,
+        torch.backends.cudnn.conv,
+        torch.backends.cudnn.rnn,
+    )
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
 
 
 def out_of_memory(error: RuntimeError) -> bool:

@@ -164,7 +164,7 @@ def _batch_sharpness(
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
 
-    way = replace(workspace.plan(problem).way, together=1)
+    way = replace(workspace.plan(problem).way, together=1, precision="same")
 
     def quotient_on(chosen: torch.Tensor) -> float:
         batch = problem.data.select(chosen)
