@@ -143,7 +143,7 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
     double = problem.in_float64()
     try:
         with torch.no_grad():
-            double.terms(double.theta, next(double.data.chunks()))
+            double.terms(double.theta, next(double.batches()))
     except RuntimeError:
         return working
     return _made(name, double, workspace)
@@ -174,12 +174,13 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
     )
     rounding = _rounding(pairs, operator, precise)
     groups = _groups(problem)
+    sampling = np.full(len(pairs.values), 0.0 if _complete(problem) else math.nan)
     if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
-        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
+        return Spectrum(pairs, rounding, sampling)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
     if not groups:
         pairs = certified(pairs, precise)
-        return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, np.zeros(len(pairs.values)))
+        return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, sampling)
     return _over_groups(pairs, precise, groups, problem)
 
 
@@ -216,10 +217,18 @@ def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) ->
 
 
 def _groups(problem: Problem) -> list[torch.Tensor]:
-    """Groups of samples to see the sampling error by; none if all samples are analysed."""
-    if _population(problem) <= len(problem.data):
+    """Groups of samples to see the sampling error by.
+
+    None if all samples are analysed, or if the loss is not the mean of the groups' losses.
+    """
+    if _complete(problem) or problem.coupled_layers:
         return []
     return groups_of(len(problem.data), problem.device)
+
+
+def _complete(problem: Problem) -> bool:
+    """Whether all samples are analysed."""
+    return _population(problem) <= len(problem.data)
 
 
 def _population(problem: Problem) -> int:
@@ -298,8 +307,7 @@ def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estima
     slack = math.sqrt(operator.size) * operator.eps * abs(found.value)
     found = replace(found, low=found.low - slack, high=found.high + slack)
     if not probes.groups.size:
-        complete = _population(problem) <= len(problem.data)
-        return replace(found, sampling_stderr=0.0 if complete else None)
+        return replace(found, sampling_stderr=0.0 if _complete(problem) else None)
     quotients = probes.groups.mean(axis=1, keepdims=True)
     (sampling,) = sampling_error(quotients, len(problem.data), _population(problem))
     return replace(found, sampling_stderr=None if math.isnan(sampling) else float(sampling))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lla.curvature.operators import SummedOperator, chunks_of, differentiable, slopes_along
+from lla.curvature.operators import SummedOperator, differentiable, slopes_along
 from lla.problem import Batch, Problem
 
 __all__ = ["Hessian", "batch_curvature", "gradient"]
@@ -35,7 +35,7 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     theta = differentiable(problem)
     total = torch.zeros_like(theta, dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for batch in chunks_of(problem, batches):
+    for batch in problem.batches(batches):
         slope, part = _slope(problem, theta, batch)
         total += slope
         weight += part
