@@ -115,9 +115,12 @@ class Report:
         if data.get("source"):
             split = f" ({data['split']})" if data.get("split") else ""
             sampled += f" of {data['source']}{split}"
+        # What is unlike a network in use is told wherever a number is.
+        coupled = self.provenance.get("batch_norm") == "batch"
         name = self.checkpoint.path.rpartition("/")[2] or "live module"
         return (
             f"{name} · sha256 {self.checkpoint.sha256[:12]} · "
             f"{self.checkpoint.parameters:,} parameters · {sampled} · "
             f"seed {settings.get('seed', '?')} · {settings.get('dtype', '?')}"
+            f"{' · batch norm by the statistics of these samples' if coupled else ''}"
         )

@@ -3,41 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
 from lla.curvature.fisher import drawn_targets
 from lla.errors import ProblemError
-from lla.problem import Problem, from_objects
-from tests.oracles import CASES, Case, columns
-
-
-def dense(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
-    """Jᵀ∇²ℓJ of the case's own mean loss over all data, and Σ g gᵀ over its samples.
-
-    The mean divides by the number of its terms, so that one sample's part is the mean's change
-    when the other samples' outputs are held.
-    """
-    space, data = problem.space, problem.data
-
-    def network(theta: torch.Tensor) -> torch.Tensor:
-        return functional_call(problem.module, space.named(theta), (data.inputs,))
-
-    with problem.second_order():
-        outputs = network(problem.theta).detach()
-        jacobian = torch.autograd.functional.jacobian(network, problem.theta)
-    flat = jacobian.reshape(outputs.numel(), space.size)
-
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        return case.mean_loss(values.view_as(outputs), data.targets)
-
-    curvature = torch.autograd.functional.hessian(loss, outputs.reshape(-1))
-    slope = torch.autograd.functional.jacobian(loss, outputs.reshape(-1)).view_as(outputs)
-    rows = [
-        jacobian[i].reshape(-1, space.size).T @ slope[i].reshape(-1) for i in range(len(outputs))
-    ]
-    gradients = torch.stack(rows)
-    return flat.T @ curvature @ flat, gradients.T @ gradients
+from lla.problem import from_objects
+from tests.oracles import CASES, Case, columns, dense_gauss_newton
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
@@ -45,7 +16,7 @@ def dense(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_products_equal_the_dense_matrices(case: Case, batch_size: int, memory: int) -> None:
     problem = case.problem(batch_size)
-    curvature, moments = dense(case, problem)
+    curvature, moments = dense_gauss_newton(case, problem)
     # Means over W terms: gradients of sums are W times those of the mean.
     weight = problem.evaluate(problem.theta).weight
     for made, expected in ((GaussNewton, curvature), (EmpiricalFisher, weight * moments)):
