@@ -76,6 +76,12 @@ def test_results_do_not_depend_on_the_plan(run: dict[str, object]) -> None:
         assert again[0].metrics[path].value == again[1].metrics[path].value
 
 
+def test_a_single_sample_has_a_plan() -> None:
+    plan = make_plan(wide(1), 8 * GIB, NEEDS)
+    assert plan.chunk == 1
+    assert plan.keep >= plan.graph > 0
+
+
 @pytest.mark.parametrize(
     ("samples", "count"), [(1, 1), (4, 1), (7, 1), (8, 2), (63, 15), (64, 16), (1000, 16)]
 )

@@ -168,3 +168,10 @@ def test_a_restart_keeps_what_is_wanted_and_leaves_room_to_go_on(rows: int, bloc
     assert kept.rows >= rows
     # At least two more blocks fit before the next one.
     assert kept.largest + kept.smallest + 2 * block <= kept.rows
+
+
+def test_no_curvature_at_all_has_converged() -> None:
+    _, pairs = pairs_of([0.0] * 7)
+    assert pairs.values.tolist() == [0.0] * 5
+    assert pairs.tolerance == 0.0
+    assert pairs.converged.all()

@@ -108,3 +108,13 @@ def test_a_rule_ends_where_its_space_does() -> None:
     # All nodes there are: the eigenvalues, with the squares of the vector's coordinates.
     whole = gauss_rule(np.diag([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 2.0]), 9)
     np.testing.assert_allclose(whole, [[1.0, 2.0, 4.0], [1 / 9, 4 / 9, 4 / 9]])
+
+
+@pytest.mark.parametrize("scale", [1e-13, 1.0, 1e9])
+def test_rules_scale_with_the_matrix_and_not_with_the_vector(scale: float) -> None:
+    matrix = rotated(SPECTRUM).numpy()
+    vector = np.random.default_rng(0).normal(size=len(matrix))
+    nodes, weights = gauss_rule(matrix, vector, 20)
+    found = gauss_rule(scale * matrix, vector / scale, 20)
+    np.testing.assert_allclose(found[0], scale * nodes, rtol=1e-8, atol=1e-10 * scale)
+    np.testing.assert_allclose(found[1], weights, rtol=1e-6, atol=1e-12)
