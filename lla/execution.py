@@ -52,6 +52,7 @@ def measured(problem: Problem, workspace: Workspace, settings: Settings) -> Plan
         _needs(workspace),
         choose_chunk="data.batch_size" not in settings.origins,
         method=run.method,
+        precision=run.products,
         together=run.together,
     )
 
@@ -76,8 +77,10 @@ def followed(
     """
     run, needs = settings.run, _needs(workspace)
     chunk = problem.data.chunk if "data.batch_size" in settings.origins else None
-    key = digest_of([base, workspace.memory, run.method, run.together, chunk])
+    key = digest_of([base, workspace.memory, run.method, run.products, run.together, chunk])
     former = ledger.plan(key)
+    # What an interrupted run gave up belongs to the report that goes on with it.
+    workspace.steps_down += (former or {}).get("steps_down", [])
     if former is None:
         plan = measured(problem, workspace, settings)
     elif former["needs"] == vars(needs):
@@ -91,6 +94,7 @@ def followed(
             needs,
             choose_chunk=False,
             method=known.way.method,
+            precision=known.way.precision,
             together=known.way.together,
         )
     stored = {"needs": dict(vars(needs)), "plan": _stored(plan)}

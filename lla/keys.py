@@ -22,7 +22,7 @@ import torch
 
 from lla import __version__
 from lla.analyses.analysis import Analysis
-from lla.curvature import Hessian, gradient
+from lla.curvature import gradient
 from lla.problem import Problem
 from lla.report import CheckpointFacts
 from lla.seeding import rademacher
@@ -31,9 +31,10 @@ from lla.settings import Settings
 __all__ = ["Keys", "base_key", "digest_of"]
 
 _PROBED = 8
+_BESIDE = 0.1  # of the mean absolute parameter
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 # What to run, and how: neither changes a number but through the plan, which counts by itself.
-_NO_NUMBERS = ("only", "skip", "memory", "threads", "method", "together", "device")
+_NO_NUMBERS = ("only", "skip", "memory", "threads", "method", "together", "products", "device")
 
 
 def digest_of(facts: Any) -> str:
@@ -57,7 +58,7 @@ def base_key(problem: Problem, facts: CheckpointFacts, settings: Settings) -> st
             "checkpoint": facts.sha256,
             "space": [(name, *shape) for name, shape in _space(problem)],
             "tensors": _tensors(problem),
-            "network": (_described(problem), _behaviour(problem)),
+            "network": (_described(problem), _behaviour(problem), problem.batch_norm),
             "data": (data.sha256, data.available, data.split, Path(data.source).name),
             "samples": None if data.indices is None else _bytes_of(data.indices),
             "loss": (problem.loss_name, {k: str(v) for k, v in problem.loss_args.items()}),
@@ -110,18 +111,23 @@ def _described(problem: Problem) -> str:
 
 
 def _behaviour(problem: Problem) -> list[str]:
-    """What the network's and the loss' code gives on a few samples: loss, slope, curvature.
+    """What the network's and the loss' code gives on a few samples, at θ and a little beside it.
 
-    To the last bit on a CPU. A GPU adds up in any order, so that there a few digits have to do.
+    Losses and gradients; two gradients see the curvature too, whatever can be differentiated
+    twice. To the last bit on a CPU. A GPU adds up in any order, so that there a few digits have to
+    do.
     """
     count = min(_PROBED, problem.data.chunk, len(problem.data))
     batch = problem.data.whole.select(slice(0, count))
     probe = rademacher(problem.space.size, 0, "behaviour", 0).to(problem.device)
-    with torch.no_grad():
-        terms = problem.terms(problem.theta, batch)
-    slope = gradient(problem, [batch])
-    product = Hessian(problem, [batch])(probe)
-    numbers = (terms.total, slope.norm(), probe @ slope, product.norm(), probe @ product)
+    theta = problem.theta
+    beside = theta + (_BESIDE * theta.abs().mean() * probe).to(theta.dtype)
+    numbers = []
+    for place in (theta, beside):
+        with torch.no_grad():
+            numbers.append(problem.terms(place, batch).total)
+        slope = gradient(Problem(**{**vars(problem), "theta": place}), [batch])
+        numbers += [slope.norm(), probe @ slope]
     exact = problem.device.type == "cpu"
     return [float(n).hex() if exact else f"{float(n):.2e}" for n in numbers]
 

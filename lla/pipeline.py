@@ -141,7 +141,7 @@ def analyze_problem(
         workspace.keeper = recorded
     else:
         plan = measured(problem, workspace, settings)
-    workspace.carried_out = plan
+    workspace.measured = plan
     problem = planned(problem, plan)
     entries = select(settings.run.only, settings.run.skip)
     results: dict[str, Any] = {}
@@ -156,6 +156,9 @@ def analyze_problem(
         else:
             result, stage = _stage(entry, problem, workspace)
             stage = recorded.keep(entry, result, stage) if recorded else stage
+            if ledger and workspace.steps_down:
+                known = {**execution["plan"], "steps_down": workspace.steps_down}
+                ledger.parts.save_plan(execution["key"], known)
             status = stage.status
         listener.finish(entry.name, status, stage.seconds)
         stages[entry.name] = stage
@@ -165,7 +168,7 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), **workspace.plan},
+        plan={**plan.facts(), "steps_down": workspace.steps_down},
         provenance={**_provenance(problem, settings, started, command), "execution": execution},
     )
 
@@ -264,6 +267,7 @@ def _provenance(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
+        "batch_norm": problem.batch_norm,
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {
