@@ -74,6 +74,10 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     console.print(f"[bold]{report.checkpoint.path or 'live module'}[/bold]")
     console.print(f"[dim]{report.caption}[/dim]", soft_wrap=True)
+    if report.path and not report.sha256:
+        console.print(
+            "[yellow]another program has written this file: it states no SHA-256[/yellow]"
+        )
     for analysis, _ in report.analyses():
         console.print(f"\n[bold]{analysis.about}[/bold]")
         console.print(_metrics(analysis, report, verbose=verbose))

@@ -141,8 +141,7 @@ def _damaged(path: Path, stream: IO[bytes], stated: str, found: str) -> ReportEr
             f"{path} is damaged: the dataset {where} is not as it was written", _ANEW
         )
     return ReportError(
-        f"{path} is damaged, or another program has changed it: its SHA-256 is {found[:12]}…, and "
-        f"it was written with {stated[:12]}…",
+        f"{path} is damaged: its SHA-256 is {found[:12]}…, and it was written with {stated[:12]}…",
         _ANEW,
     )
 

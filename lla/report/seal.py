@@ -59,8 +59,8 @@ def is_hdf5(head: bytes) -> bool:
 def data_end(head: bytes) -> int | None:
     """Where the data of an HDF5 file ends, by its first bytes; None where they do not tell.
 
-    A file of ours that is longer and has no line has lost it to damage: a program that changes a
-    file in place keeps the line, and one that adds to it writes over it.
+    A file that is longer and has no line has lost it to damage: a program that opens a report for
+    writing cuts it off at the end of the data.
     """
     if not is_hdf5(head) or len(head) < 64 or head[8] not in _END_AT:
         return None

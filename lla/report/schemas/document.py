@@ -93,7 +93,8 @@ def _metric(entry: Entry) -> Schema:
     kind = "label" if entry.text else "estimate"
     found: Schema = {"$ref": f"#/$defs/{kind}", "description": entry.about}
     if not entry.text:
-        found["properties"] = {"units": {"const": entry.units}}
+        # A value that does not exist may come without its units.
+        found["properties"] = {"units": {"enum": sorted({entry.units, ""})}}
     return found
 
 
