@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from lla.analyses.fields import Entry, entries
 from lla.analyses.registry import built_in
-from lla.report.report import SCHEMA, STATUSES
+from lla.report.report import SCHEMA, STATUSES, Stage
 from lla.report.schemas.parts import (
     COUNT,
     DIALECT,
@@ -99,14 +101,13 @@ def _metric(entry: Entry) -> Schema:
 
 
 def _stage() -> Schema:
-    found = record(
-        {
-            "status": {**one_of(STATUSES), "description": "how it went"},
-            "seconds": {"type": "number", "minimum": 0, "description": "wall time of its own"},
-            "why": {**TEXT, "description": "why it is not done"},
-        },
-        ["why"],
-    )
+    known: dict[str, Schema] = {
+        "status": {**one_of(STATUSES), "description": "how it went"},
+        "seconds": {"type": "number", "minimum": 0, "description": "wall time of its own"},
+        "why": {**TEXT, "description": "why it is not done"},
+    }
+    names = [item.name for item in fields(Stage) if item.name != "work"]
+    found = record({name: known[name] for name in names}, set(names) - {"status", "seconds"})
     # Work by its kind: matvecs, gradients, points, images, batches, and what others bring.
     found["additionalProperties"] = COUNT
     return found
