@@ -105,6 +105,9 @@ def _stage() -> Schema:
         "status": {**one_of(STATUSES), "description": "how it went"},
         "seconds": {"type": "number", "minimum": 0, "description": "wall time of its own"},
         "why": {**TEXT, "description": "why it is not done"},
+        "key": {**TEXT, "description": "digest of all that its numbers depend on"},
+        "finished": {**TEXT, "description": "when it ended, UTC"},
+        "settings": {"type": "object", "description": "the settings that its numbers depend on"},
     }
     names = [item.name for item in fields(Stage) if item.name != "work"]
     found = record({name: known[name] for name in names}, set(names) - {"status", "seconds"})
