@@ -63,7 +63,8 @@ class Report:
         checkpoint: What was analysed.
         results: Result of each analysis that finished, by name, in order.
         stages: How each analysis went, by name, in order.
-        plan: How the work was carried out.
+        plan: How the work was carried out; its ``steps_down`` lists what was given up where memory
+            ran out.
         provenance: Versions, command, configuration, digests, times.
         path: The file it was read from or written to, or "".
         sha256: The digest that the file states of itself, or "".
@@ -121,9 +122,12 @@ class Report:
         if data.get("source"):
             split = f" ({data['split']})" if data.get("split") else ""
             sampled += f" of {data['source']}{split}"
+        # What is unlike a network in use is told wherever a number is.
+        coupled = self.provenance.get("batch_norm") == "batch"
         name = self.checkpoint.path.rpartition("/")[2] or "live module"
         return (
             f"{name} · sha256 {self.checkpoint.sha256[:12]} · "
             f"{self.checkpoint.parameters:,} parameters · {sampled} · "
             f"seed {settings.get('seed', '?')} · {settings.get('dtype', '?')}"
+            f"{' · batch norm by the statistics of these samples' if coupled else ''}"
         )
