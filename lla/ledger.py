@@ -187,7 +187,7 @@ class _Former:
         """The report, or None if it cannot be read."""
         if self._report is None:
             try:
-                self._report = read(self._path)
+                self._report = read(self._path, verify=True)
             except LlaError as error:
                 _log.debug("nothing is taken from %s: %s", self._path, error.reason)
                 self.stages = {}

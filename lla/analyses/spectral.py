@@ -37,7 +37,7 @@ from lla.analyses.keeping import Arrays, Keep
 from lla.analyses.spectrum import EIGENPAIRS, ESTIMATES, SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import OperatorName, SummedOperator, Way, operator_of
-from lla.curvature.sampling import is_complete, sampled_groups
+from lla.curvature.sampling import complete, sampled_groups
 from lla.estimate import Estimate, samples_needed
 from lla.krylov import (
     Eigenpairs,
@@ -253,7 +253,7 @@ def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
     rounding = left if precise is operator else coarse + operator.eps * pairs.norm
     product_error = coarse if inexact else _ROUNDING * operator.eps * pairs.norm
     groups = sampled_groups(problem)
-    sampling = np.full(len(pairs.values), 0.0 if is_complete(problem) else math.nan)
+    sampling = np.full(len(pairs.values), 0.0 if complete(problem) else math.nan)
     if not groups and not inexact and rounding < _NEGLIGIBLE * pairs.tolerance:
         return Spectrum(pairs, rounding, sampling, product_error)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.

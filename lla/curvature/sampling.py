@@ -12,7 +12,7 @@ import torch
 
 from lla.problem import Problem
 
-__all__ = ["groups_of", "is_complete", "population", "sampled_groups", "sampling_error"]
+__all__ = ["complete", "groups_of", "population", "sampled_groups", "sampling_error"]
 
 _GROUPS = 16
 _LEAST = 4
@@ -30,8 +30,8 @@ def population(problem: Problem) -> int:
     return max(problem.data.available, problem.training.samples or 0, len(problem.data))
 
 
-def is_complete(problem: Problem) -> bool:
-    """Whether all samples that the loss is meant to be over are analysed."""
+def complete(problem: Problem) -> bool:
+    """Whether all samples are analysed that the loss is meant to be over."""
     return population(problem) == len(problem.data)
 
 
@@ -40,7 +40,7 @@ def sampled_groups(problem: Problem) -> list[torch.Tensor]:
 
     None if all samples are analysed, or if the loss is not the mean of the groups' losses.
     """
-    if is_complete(problem) or problem.coupled_layers:
+    if complete(problem) or problem.coupled_layers:
         return []
     return groups_of(len(problem.data), problem.device)
 

@@ -25,8 +25,9 @@ import numpy as np
 
 from lla.errors import ReportError
 from lla.files import replacing
-from lla.report import codec
+from lla.report import codec, seal
 from lla.report.lock import Lock
+from lla.report.opening import in_memory
 from lla.report.report import Stage
 
 __all__ = ["Arrays", "Parts"]
@@ -37,8 +38,6 @@ T = TypeVar("T")
 Arrays = Mapping[str, np.ndarray]
 
 _SCHEMA = "lla-part/1"
-_SEAL = b"lla-seal"
-_DIGEST = hashlib.sha256().digest_size
 _LOCK, _FRESH, _PLAN = "lock", "fresh", "plan"
 _SHOWN = 12  # digits of the key in a file's name
 _SHARE = 4  # of the free disk that one file may take: one part in so many
@@ -209,9 +208,9 @@ class Parts:
             file.attrs.update({"lla_schema": _SCHEMA, "name": name, "key": key})
             fill(file)
         image = content.getvalue()
-        seal = _SEAL + hashlib.sha256(image).digest()
+        line = seal.line(hashlib.sha256(image).hexdigest())
         with self._trying(), replacing(self._path(name, key)) as temporary:
-            temporary.write_bytes(image + seal)
+            temporary.write_bytes(image + line)
 
     def _load(self, name: str, key: str, read: Callable[[h5py.File], T]) -> T | None:
         path = self._path(name, key)
@@ -219,12 +218,12 @@ class Parts:
             content = path.read_bytes()
         except OSError:
             return None
-        image, seal = content[: -len(_SEAL) - _DIGEST], content[-len(_SEAL) - _DIGEST :]
-        if seal != _SEAL + hashlib.sha256(image).digest():
+        image = content[: -seal.LENGTH]
+        if seal.stated(content) != hashlib.sha256(image).hexdigest():
             _log.debug("%s is damaged: it is computed again", path)
             return None
         try:
-            with h5py.File(BytesIO(image), "r") as file:
+            with in_memory(image) as file:
                 expected = {"lla_schema": _SCHEMA, "name": name, "key": key}
                 if any(file.attrs.get(item) != value for item, value in expected.items()):
                     _log.debug("%s is of something else: it is computed again", path)

@@ -46,6 +46,28 @@ def test_certified_pairs_are_those_of_the_precise_operator() -> None:
     np.testing.assert_allclose(found.residuals, rest.norm(dim=1).numpy(), rtol=1e-10)
 
 
+def test_certified_pairs_are_the_eigenvectors_that_vectors_mix() -> None:
+    """Any basis of the space of some eigenvectors tells which they are."""
+    operator, pairs = pairs_of(SPECTRUM)
+    turn, _ = torch.linalg.qr(rotated([*range(5)], seed=4))
+    found = certified(replace(pairs, vectors=turn @ pairs.vectors), operator)
+    np.testing.assert_allclose(found.values, pairs.values, rtol=1e-12)
+    torch.testing.assert_close(found.vectors, pairs.vectors, rtol=0, atol=1e-7)
+    assert found.residuals.max() < 1e-7
+
+
+@pytest.mark.parametrize(("largest", "smallest"), [(7, 1), (1, 7), (8, 0), (0, 8)])
+def test_as_few_rows_as_can_be_suffice(largest: int, smallest: int) -> None:
+    """Each restart keeps the pairs that are wanted at either end, and no other end's number."""
+    tops = [3.0, 2.7, 2.4, 2.1, 1.9, 1.7, 1.6, 1.5]
+    spectrum = [*tops, *np.linspace(-1, 1, 50), *(-value for value in tops)]
+    options = {"largest": largest, "smallest": smallest, "rows": 1, "tolerance": 1e-6}
+    _, pairs = pairs_of(spectrum, products=400, **options)
+    assert pairs.converged.all()
+    ends = [*tops[:largest], *reversed([-value for value in tops[:smallest]])]
+    np.testing.assert_allclose(pairs.values, ends, rtol=1e-9)
+
+
 def test_residuals_are_what_they_say_and_unconverged_pairs_are_told() -> None:
     operator, pairs = pairs_of(SPECTRUM, products=8)
     for value, vector, residual in zip(pairs.values, pairs.vectors, pairs.residuals, strict=True):

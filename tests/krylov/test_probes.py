@@ -133,7 +133,8 @@ def _in_complement(matrix: torch.Tensor, index: int) -> torch.Tensor:
     return probe[0]
 
 
-def test_further_probes_and_groups_of_samples() -> None:
+@pytest.mark.parametrize("together", [10, 4])
+def test_further_probes_and_groups_of_samples(together: int) -> None:
     """Groups are asked of whole probes; what follows for the complement is the same."""
     first, second = rotated(SPECTRUM, 1), rotated(SPECTRUM[::-1], 2)
     matrix = (first + 3 * second) / 4
@@ -142,17 +143,17 @@ def test_further_probes_and_groups_of_samples() -> None:
         forms = torch.stack([vectors @ part @ vectors.T for part in (first, second)])
         return vectors @ matrix, forms
 
-    plain = probes_of(matrix, 1, known_steps=6, more=5)
-    found = probes_of(matrix, 1, known_steps=6, more=5, grouped=grouped)
+    plain = probes_of(matrix, 1, known_steps=6, more=5, together=together)
+    found = probes_of(matrix, 1, known_steps=6, more=5, together=together, grouped=grouped)
     assert len(found.samples) == 15
     for one, other in zip(plain.samples, found.samples, strict=True):
         assert one.trace == pytest.approx(other.trace)
         assert one.square == pytest.approx(other.square)
         np.testing.assert_allclose(one.parts, other.parts)
     np.testing.assert_allclose(plain.quadrature.nodes, found.quadrature.nodes, atol=1e-9)
-    probe = rademacher(len(matrix), 1, "probes", 4)
-    expected = [float(probe @ part @ probe) for part in (first, second)]
-    np.testing.assert_allclose(found.groups[:, 4], expected)
+    drawn = torch.stack([rademacher(len(matrix), 1, "probes", index) for index in range(10)])
+    expected = [((drawn @ part) * drawn).sum(dim=1).numpy() for part in (first, second)]
+    np.testing.assert_allclose(found.groups, expected)
     assert not plain.groups.size
 
 

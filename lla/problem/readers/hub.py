@@ -28,7 +28,7 @@ def without_retries(datasets: Any) -> Iterator[str]:
     import huggingface_hub.constants
 
     why = _unreachable(huggingface_hub.constants.ENDPOINT)
-    places = (huggingface_hub.constants, datasets.config) if why else ()
+    places: tuple[Any, ...] = (huggingface_hub.constants, datasets.config) if why else ()
     before = [place.HF_HUB_OFFLINE for place in places]
     try:
         for place in places:
