@@ -28,6 +28,7 @@ FLOORS = (
     {"lla.curvature", "lla.krylov"},
     {"lla.analyses"},
     {"lla.report"},
+    {"lla.comparing"},
     {"lla.settings"},
     {"lla.pipeline"},
     {"lla.foresight"},
@@ -111,9 +112,15 @@ def test_reading_a_report_needs_no_torch() -> None:
     assert sorted(loaded & {"h5py", "torch"}) == ["h5py"]
 
 
+def test_comparing_reads_no_files() -> None:
+    """The comparison is of reports in memory: neither torch nor h5py."""
+    assert sorted(loaded_by("import lla\nlla.compare") & {"h5py", "torch", "matplotlib"}) == []
+
+
 def test_public_names() -> None:
     assert sorted(lla.__all__) == [
         "Checkpoint",
+        "Comparison",
         "Estimate",
         "Label",
         "LlaError",
@@ -124,6 +131,7 @@ def test_public_names() -> None:
         "Verdict",
         "__version__",
         "analyze",
+        "compare",
         "load",
         "read",
         "write",

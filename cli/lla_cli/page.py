@@ -18,7 +18,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _page(
-    report: Annotated[str, typer.Argument(help="report file", metavar="REPORT")],
+    report: Annotated[str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")],
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="page (default: beside the report)", metavar="FILE"),
@@ -28,7 +28,7 @@ def _page(
     with guarded(debug=debug):
         from lla_plots.page import write_html
 
-        from lla.report import read
+        from lla_cli.opening import report_at
 
         target = Path(output) if output else Path(report).with_suffix(".html")
-        print(write_html(read(report), target))
+        print(write_html(report_at(report), target))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import array, groups, metric
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ ANALYSIS = Analysis(
     result=SaliencyResult,
     run="lla.analyses.saliency.run:run",
     work="lla.analyses.work:of_saliency",
+    compared=Compared(alike=("saliency.layers",)),
     figures="lla_plots.saliency:figures",
     summary=("class_sensitivity",),
 )
