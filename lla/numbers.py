@@ -13,6 +13,7 @@ _DIGITS = 4
 _MOST_DIGITS = 6
 _SPREAD_DIGITS = 5
 _LOPSIDED = 1.5
+_FEW_DECIMALS = 4
 _OUTCOMES = {
     "violated": "violated",
     "at_edge": "at the edge",
@@ -92,9 +93,11 @@ def spread(estimate: Estimate, digits: int = _SPREAD_DIGITS, *, ends: bool = Tru
         left, right = math.floor(low / unit + 1e-6) * unit, math.ceil(high / unit - 1e-6) * unit
         return f"{text(shown)} [{text(left)}, {text(right)}]"
     wide = math.ceil((half + abs(shown - value)) / unit - 1e-6) * unit
+    # As many decimals as the value has, where zeros in front do not fill the column.
+    beside = f"{wide:,.{max(0, decimals)}f}" if decimals <= _FEW_DECIMALS else number(wide, 2)
     if shown == 0:
-        return f"0 ± {number(wide, 2)}"
-    return f"{text(shown)} ± {number(wide, 2)}"
+        return f"0 ± {beside}"
+    return f"{text(shown)} ± {beside if wide < 1e7 else number(wide, 2)}"
 
 
 def _aligned(values: tuple[float, float, float], digits: int) -> tuple[str, str, str]:

@@ -151,7 +151,7 @@ def _print_trend(
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(overflow="fold", max_width=_PATHS)
         for justify in ("right", "right", "left"):
-            table.add_column(justify=justify, overflow="fold")  # type: ignore[arg-type]
+            table.add_column(justify=justify, overflow="fold")
         table.add_row(f"  {names[0]}", _value(rows[0].reference), "", "[dim]reference[/]")
         for change, name in zip(rows, names[1:], strict=True):
             words = f"[{_STYLES.get(change.outcome, 'dim')}]{outcome_text(change)}[/]"

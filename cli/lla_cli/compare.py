@@ -1,4 +1,4 @@
-"""``lla compare``: reports against a reference, and whether each change is larger than its error."""
+"""``lla compare``: reports against a reference: is each change larger than its error?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lla_cli.guard import guarded
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lla.comparing import Comparison, Gate
+    from lla.comparing import Comparison
 
 __all__ = ["add_to"]
 
@@ -67,7 +67,9 @@ def _compare(
 ) -> None:
     with guarded(debug=debug):
         found = _compared(reports, across or ())
+        from lla.comparing import document
         from lla.comparing import gate as judge
+        from lla_cli.terminal import print_document, shown
 
         judged = judge(found)
         if json and markdown:
@@ -76,9 +78,11 @@ def _compare(
             raise ConfigurationError("--json and --markdown are two formats", "choose one")
         written = _draw(found, figures, formats) if figures else []
         if json:
-            _print_json(found)
+            print_document(document(found))
         elif markdown:
-            _print_markdown(found, judged if gate else None)
+            from lla.comparing import markdown as as_markdown
+
+            print(shown(as_markdown(found, judged if gate else None)), end="")
         else:
             from lla_cli.changes import print_comparisons
 
@@ -109,17 +113,3 @@ def _draw(comparisons: Sequence[Comparison], folder: str, formats: str) -> list[
     from lla_plots.compare import save
 
     return save(comparisons, folder, formats.split(","))
-
-
-def _print_json(comparisons: Sequence[Comparison]) -> None:
-    import json
-
-    from lla.comparing import document
-
-    print(json.dumps(document(comparisons), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _print_markdown(comparisons: Sequence[Comparison], judged: Gate | None) -> None:
-    from lla.comparing import markdown
-
-    print(markdown(comparisons, judged), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +73,7 @@ def _levels(values: np.ndarray, columns: int, floor: float, top: float) -> np.nd
     edges = np.linspace(0, len(values), columns + 1).round().astype(int)
     found = [
         float(np.nanmax(values[begin : max(end, begin + 1)], initial=0.0))
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
+        for begin, end in pairwise(edges)
     ]
     kept = np.maximum(np.array(found), floor)
     scaled: np.ndarray = np.log(kept / floor) / math.log(top / floor)

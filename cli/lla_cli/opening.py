@@ -75,7 +75,9 @@ def _from_stdin() -> Report:
         try:
             return replace(read(place), path=STDIN)
         except ReportError as error:
-            reason, remedy = (text.replace(str(place), _NAME) for text in (error.reason, error.remedy))
+            reason, remedy = (
+                text.replace(str(place), _NAME) for text in (error.reason, error.remedy)
+            )
             if not place.stat().st_size:
                 reason, remedy = "standard input is empty", "pipe a report into it, or name a file"
             raise ReportError(reason, remedy) from None

@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _plot(
-    report: Annotated[str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")],
+    report: Annotated[
+        str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")
+    ],
     output: Annotated[
         str, typer.Option("-o", "--output", help="folder for the figures", metavar="FOLDER")
     ] = "figures",

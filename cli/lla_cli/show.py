@@ -11,7 +11,6 @@ from lla_cli.guard import guarded
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
     from lla.analyses.analysis import Analysis
     from lla.report import Report
@@ -61,11 +60,10 @@ def _show(
 
 def print_json(report: Report) -> None:
     """Print the report's document to stdout."""
-    import json
-
     from lla.report import document
+    from lla_cli.terminal import print_document
 
-    print(json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False))
+    print_document(document(report))
 
 
 def print_summary(report: Report, *, verbose: bool = False, written: Sequence[str] = ()) -> None:
@@ -95,7 +93,8 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
             console.print(f"wrote {path}", soft_wrap=True, markup=False)
     elif not verbose and report.path not in ("", "-"):
         name = _plain(report.path)
-        console.print(f"\nall numbers: lla show -v {name}\na page:      lla report {name}", style="dim")
+        console.print(f"\nall numbers: lla show -v {name}", style="dim")
+        console.print(f"a page:      lla report {name}", style="dim")
 
 
 def _plain(text: str) -> str:
@@ -115,9 +114,7 @@ def _print_head(console: Console, report: Report) -> None:
     console.print(f"[dim]{_READING}[/dim]", overflow="fold")
 
 
-def _print_metrics(
-    console: Console, analysis: Analysis, report: Report, *, verbose: bool
-) -> None:
+def _print_metrics(console: Console, analysis: Analysis, report: Report, *, verbose: bool) -> None:
     from rich.table import Table
 
     shown = {
@@ -149,28 +146,24 @@ def _abouts(result: Any) -> dict[str, str]:
     return {entry.name: entry.about for entry in entries(result)}
 
 
-def _said(value: Any, about: str | None) -> Text:
+def _said(value: Any, about: str | None) -> str:
     """A metric's value and how sure it is; with ``about``, what it is and how it was obtained."""
-    from rich.text import Text
-
-    from lla.errors import printable
     from lla.estimate import Label
     from lla.numbers import confidence, interval, metric
 
-    text = Text()
+    method = ""
     if isinstance(value, Label):
-        text.append(metric(value))
-        method = ""
+        text = _plain(metric(value))
     elif not value.exists:
-        text.append(printable(f"— {value.why}".strip()), "dim")
-        method = ""
+        text = f"[dim]{_plain(f'— {value.why}'.strip())}[/dim]"
     else:
-        text.append(f"{interval(value):<{_VALUES}}")
-        text.append(confidence(value), "" if value.converged else "yellow")
+        sure = confidence(value)
+        text = f"{_plain(interval(value)):<{_VALUES}}"
+        text += sure if value.converged else f"[yellow]{sure}[/yellow]"
         method = value.method
     if about:
         told = about if method in ("", about) else f"{about} · {method}"
-        text.append(f"\n{printable(told)}", "dim")
+        text += f"\n[dim]{_plain(told)}[/dim]"
     return text
 
 
@@ -212,8 +205,8 @@ def _print_verdicts(console: Console, report: Report) -> None:
     table.add_column(width=_NAMES + 2, overflow="fold")
     table.add_column(overflow="fold")
     order = list(STYLES)
-    for (verdict, why), ids in sorted(together.items(), key=lambda one: order.index(one[0][0])):
-        words = f"  [{STYLES[verdict]}]{outcome(verdict)}[/]"
+    for (said, why), ids in sorted(together.items(), key=lambda one: order.index(one[0][0])):
+        words = f"  [{STYLES[said]}]{outcome(said)}[/]"
         table.add_row(words, f"{_plain(', '.join(ids))}\n[dim]{_plain(why)}[/dim]")
     console.print(table)
 
@@ -231,8 +224,8 @@ def _print_warnings(console: Console, report: Report, *, verbose: bool) -> None:
     wide = list(_not_converged(report, verbose=verbose))
     if wide:
         console.print(
-            f"\n[yellow]not converged[/yellow], so less sure than was asked for (the page says what "
-            f"helps): {_plain(', '.join(wide))}",
+            f"\n[yellow]not converged[/yellow], so less sure than was asked for "
+            f"(the page says what helps): {_plain(', '.join(wide))}",
             overflow="fold",
         )
 
@@ -242,6 +235,6 @@ def _not_converged(report: Report, *, verbose: bool) -> Iterator[str]:
 
     summaries = {f"{one.group}/{name}" for one, _ in report.analyses() for name in one.summary}
     for path, value in report.metrics.items():
-        if isinstance(value, Estimate) and value.exists and not value.converged:
-            if verbose or path in summaries:
-                yield path
+        wide = isinstance(value, Estimate) and value.exists and not value.converged
+        if wide and (verbose or path in summaries):
+            yield path

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import shutil
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["WIDTH", "can_show", "console"]
+__all__ = ["WIDTH", "can_show", "console", "print_document", "shown"]
 
 WIDTH = 80
 """Columns where the output goes to no terminal."""
 
-_PLAIN = "lla-plain"
-_LEAST = 20
-_ROOM = 10  # letters that stand for one letter take more columns
 _INSTEAD = {
     "±": "+/-",
     "·": "-",
@@ -43,25 +39,37 @@ def console() -> Console:
     """The console for results, on stdout.
 
     Without a terminal it is 80 columns wide and has no colours; a letter that the output's
-    encoding lacks becomes one that it has, or a question mark.
+    encoding lacks becomes some that it has, or a question mark.
     """
     from rich.console import Console
+    from rich.text import Text
 
-    class Piped(Console):
+    plain = not can_show("".join(_INSTEAD))
+
+    class ForResults(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            """Text as it can be shown, before lines are laid out."""
+            return super().render_str(shown(text) if plain else text, **options)
+
         def on_broken_pipe(self) -> None:
             """The reader has closed the pipe: rich would end the program with an error."""
             raise BrokenPipeError
 
-    room = 0
-    if not can_show("±λ·—█"):
-        room = _ROOM
-        codecs.register_error(_PLAIN, _replaced)
-        reconfigure = getattr(sys.stdout, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors=_PLAIN)
     # No terminal: rich would take 80 columns as well, but not where COLUMNS is set.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDTH
-    return Piped(width=max(_LEAST, width - room), highlight=False)
+    return ForResults(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+
+
+def print_document(document: Mapping[str, Any]) -> None:
+    """Print a JSON document, with escapes where stdout's encoding lacks a letter."""
+    import json
+
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    print(text if can_show(text) else json.dumps(document, indent=2, allow_nan=False))
+
+
+def shown(text: str) -> str:
+    """Text in letters that stdout's encoding has."""
+    return "".join(letter if can_show(letter) else _INSTEAD.get(letter, "?") for letter in text)
 
 
 def can_show(letters: str) -> bool:
@@ -71,10 +79,3 @@ def can_show(letters: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
-
-
-def _replaced(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    letters = error.object[error.start : error.end]
-    return "".join(_INSTEAD.get(letter, "?") for letter in letters), error.end

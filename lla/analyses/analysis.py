@@ -50,8 +50,8 @@ class Compared:
         also: What some metrics need besides, by name.
         worse: Metrics whose increase is for the worse: what ``lla compare --gate`` watches.
         given: Metrics that repeat a setting: comparable whatever differs.
-        indicative: Metrics whose interval leaves out a part of the error: a difference of theirs has
-            no confidence, so that their values are shown and not compared.
+        indicative: Metrics whose interval leaves out a part of the error: a difference of theirs
+            has no confidence, so that their values are shown and not compared.
         checks: Metrics that check the run rather than describe the checkpoint: not compared.
     """
 

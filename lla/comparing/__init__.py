@@ -1,11 +1,13 @@
 """One report against another: is the change larger than the uncertainty, and may they be compared?
 
-Pure: reads :class:`~lla.report.Report` objects, computes nothing anew, loads neither torch nor h5py.
+Pure: reads :class:`~lla.report.Report` objects, computes nothing anew, and loads neither torch nor
+h5py.
 """
 
 from __future__ import annotations
 
-from lla.comparing.comparison import Change, Comparison, Words, compare
+from lla.comparing.changes import Change, Comparison, Words
+from lla.comparing.comparison import compare
 from lla.comparing.difference import Circumstances, difference, relative_change
 from lla.comparing.document import SCHEMA, document, schema
 from lla.comparing.facts import NAMES, Differing

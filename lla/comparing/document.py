@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
-from lla.comparing.comparison import Change, Comparison, Words
+from lla.comparing.changes import Change, Comparison, Words
 from lla.comparing.gate import gate
 from lla.estimate import Estimate
 from lla.report import Report

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lla.comparing.comparison import Change, Comparison
+from lla.comparing.changes import Change, Comparison
 from lla.numbers import confidence, metric
 
 __all__ = ["Gate", "gate"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from lla.comparing.comparison import Change, Comparison, Words
+from lla.comparing.changes import Change, Comparison, Words
 from lla.comparing.gate import Gate
 from lla.comparing.wording import (
     change_text,
@@ -56,7 +56,8 @@ def _section(comparison: Comparison, reference: str, name: str) -> Iterator[str]
     if told:
         yield ""
     yield from _table(_HEAD, map(_row, comparison.shown))
-    changed = [one for one in (*comparison.verdicts, *comparison.labels) if one.outcome == "changed"]
+    said = (*comparison.verdicts, *comparison.labels)
+    changed = [one for one in said if one.outcome == "changed"]
     if changed:
         yield ""
         yield from _table(("verdict", "reference", "this", "why"), map(_said, changed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from lla.comparing.comparison import NO_CONFIDENCE, Change, Comparison
+from lla.comparing.changes import NO_CONFIDENCE, Change, Comparison
 from lla.estimate import Estimate
 from lla.numbers import confidence, spread
 from lla.report import Report
@@ -42,10 +42,10 @@ OUTCOMES = {
 
 def name_of(report: Report) -> str:
     """A report's name for people: its file's, or its checkpoint's."""
-    for path in (report.path, report.checkpoint.path):
-        if path and path != "-":
-            return path.rpartition("/")[2]
-    return "standard input" if report.path else "live module"
+    if report.path == "-":
+        return "standard input"
+    path = report.path or report.checkpoint.path
+    return path.rpartition("/")[2] or "live module"
 
 
 def names_of(reports: Sequence[Report]) -> list[str]:
@@ -61,7 +61,7 @@ def names_of(reports: Sequence[Report]) -> list[str]:
 
 def counted(changes: Iterable[Change]) -> str:
     """How metrics came out: ``3 larger, 2 smaller, 6 no difference shown``."""
-    outcomes = Counter(change.outcome for change in changes if not change.absent)
+    outcomes: Counter[str] = Counter(change.outcome for change in changes if not change.absent)
     found = [f"{outcomes[key]} {text}" for key, text in OUTCOMES.items() if outcomes[key]]
     return ", ".join(found) or "nothing to compare"
 

@@ -129,7 +129,7 @@ def covered(draws_a, draws_b, truth, given, confidence=0.95) -> float:
     return hits / len(draws_a)
 
 
-RUNS = 4000
+RUNS = 2000
 # Three standard errors of a share of 0.95 over the runs.
 SLACK = 3 * math.sqrt(0.05 * 0.95 / RUNS)
 
@@ -165,7 +165,7 @@ def test_quadrature_would_not_cover_shared_draws() -> None:
 def test_traces_of_two_matrices_by_shared_and_by_own_probes() -> None:
     """Hutchinson's estimates of two rotated matrices: the difference of traces is known."""
     random = np.random.default_rng(4)
-    size, probes, runs = 24, 12, 1500
+    size, probes, runs = 24, 12, 1000
     turn = np.linalg.qr(random.normal(size=(size, size)))[0]
     first = turn @ np.diag(np.linspace(-1, 5, size)) @ turn.T
     # Off the diagonal the other way round: with shared probes the errors oppose each other.
@@ -184,7 +184,7 @@ def test_traces_of_two_matrices_by_shared_and_by_own_probes() -> None:
 
 def test_the_ratio_covers_as_the_difference_does() -> None:
     random = np.random.default_rng(5)
-    runs = 1000
+    runs = 400
     a, b = random.normal(5, 2, (runs, 10)), random.normal(7, 2, (runs, 10))
     hits = 0
     for one, other in zip(a, b, strict=True):
