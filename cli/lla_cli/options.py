@@ -148,6 +148,20 @@ SETTINGS = (
         _COMPUTE,
     ),
     Setting(
+        "method",
+        "run",
+        "method",
+        "how Hessian products are made: reverse, forward or difference (default: auto)",
+        _COMPUTE,
+    ),
+    Setting(
+        "products",
+        "run",
+        "products",
+        "precision of products: same, tf32 or bfloat16 (default: same, the model's)",
+        _COMPUTE,
+    ),
+    Setting(
         "threads",
         "run",
         "threads",

@@ -63,6 +63,12 @@ class Batch(NamedTuple):
         """The samples at these positions."""
         return Batch(mapped(self.inputs, lambda tensor: tensor[where]), self.targets[where])
 
+    def in_dtype(self, kind: torch.dtype) -> Batch:
+        """The same samples with real and complex numbers in the precision of ``kind``."""
+        return Batch(
+            mapped(self.inputs, lambda part: in_dtype(part, kind)), in_dtype(self.targets, kind)
+        )
+
     def chunks(self, size: int) -> Iterator[Batch]:
         """The same samples in order, ``size`` at a time."""
         for start in range(0, self.samples, size):
@@ -205,13 +211,17 @@ class Problem:
 
     def in_float64(self) -> Problem:
         """The same problem computed in float64, on copies of network and data."""
-        objective = copied(self.objective).double()
-        data = replace(
-            self.data,
-            inputs=mapped(self.data.inputs, lambda part: in_dtype(part, torch.float64)),
-            targets=in_dtype(self.data.targets, torch.float64),
-        )
-        changed = {"objective": objective, "theta": self.theta.double(), "data": data}
+        return self._cast(torch.float64, nn.Module.double)
+
+    def in_bfloat16(self) -> Problem:
+        """The same problem with parameters, data and computation rounded to bfloat16, on copies."""
+        return self._cast(torch.bfloat16, nn.Module.bfloat16)
+
+    def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
+        whole = self.data.whole.in_dtype(kind)
+        data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
+        objective = cast(copied(self.objective))
+        changed = {"objective": objective, "theta": self.theta.to(kind), "data": data}
         return Problem(**{**vars(self), **changed})
 
     @contextmanager

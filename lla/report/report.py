@@ -58,7 +58,8 @@ class Report:
         checkpoint: What was analysed.
         results: Result of each analysis that finished, by name, in order.
         stages: How each analysis went, by name, in order.
-        plan: How the work was carried out.
+        plan: How the work was carried out; its ``steps_down`` lists what was given up where memory
+            ran out.
         provenance: Versions, command, configuration, digests, times.
         path: The file it was read from or written to, or "".
     """

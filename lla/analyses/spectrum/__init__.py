@@ -9,6 +9,7 @@ from pydantic import Field
 
 from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import Plot, array, group, metric
+from lla.curvature.names import OperatorName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,22 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANALYSIS",
-    "OPERATORS",
     "Density",
     "Layers",
-    "OperatorName",
     "SpectrumConfig",
     "SpectrumResult",
     "Vectors",
 ]
 
-OperatorName = Literal["hessian", "ggn", "fisher", "empirical_fisher"]
-OPERATORS: dict[OperatorName, str] = {
-    "hessian": "Hessian",
-    "ggn": "generalized Gauss–Newton matrix",
-    "fisher": "Fisher matrix, targets drawn from the model",
-    "empirical_fisher": "empirical Fisher matrix",
-}
 TraceMethod = Literal["hutchinson", "hutchpp", "xtrace"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -162,8 +163,15 @@ def _batch_sharpness(
         return Estimate.missing("the program has batch norm's running statistics built in")
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
+
+    way = replace(workspace.plan(problem).way, together=1, precision="same")
+
+    def quotient_on(chosen: torch.Tensor) -> float:
+        batch = problem.data.select(chosen)
+        return batch_curvature(problem, batch, way=way, on_step_down=workspace.steps_down.append)
+
     if size == available:
-        value = batch_curvature(problem, problem.data.select(torch.arange(available)))
+        value = quotient_on(torch.arange(available))
         if math.isnan(value):
             return Estimate.missing("the gradient is zero")
         if size < training.samples:
@@ -175,7 +183,7 @@ def _batch_sharpness(
     while len(quotients) < wanted:
         index = len(quotients)
         chosen = permutation(available, workspace.seed, "batch sharpness", index)[:size]
-        quotients.append(batch_curvature(problem, problem.data.select(chosen)))
+        quotients.append(quotient_on(chosen))
         workspace.counts["batches"] += 1
         if len(quotients) == _PILOT:
             pilot = [value for value in quotients if not math.isnan(value)]
@@ -187,6 +195,7 @@ def _batch_sharpness(
             wanted = min(config.max_batches, max(_PILOT, needed))
         workspace.progress.update(len(quotients), wanted, "batches")
     own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
+    own += ", products by central differences" if way.approximate else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < _PILOT:
         return Estimate.missing("the gradient of most batches is zero")
