@@ -76,7 +76,9 @@ def test_spreads_hold_the_interval():
         value = random.normal() * 10 ** random.uniform(-7, 7)
         below, above = abs(value) * 10 ** random.uniform(-8, 1, 2)
         text = spread(Estimate(value, value - below, value + above), int(random.integers(3, 7)))
-        numbers = [float(word.strip("[],").replace(",", "")) for word in text.split() if word != "±"]
+        numbers = [
+            float(word.strip("[],").replace(",", "")) for word in text.split() if word != "±"
+        ]
         if "±" in text:
             shown, half = numbers
             low, high = shown - half, shown + half

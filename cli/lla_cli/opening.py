@@ -39,7 +39,10 @@ def report_at(text: str) -> Report:
         beside = _report_of(Path(text))
         if beside is None:
             raise
-        raise ReportError(error.reason, f"its report is {beside}: name that instead") from None
+        raise ReportError(
+            error.reason,
+            f"its report is {beside}: name that, or make it anew: lla analyze {text}",
+        ) from None
 
 
 def reports_at(texts: Sequence[str]) -> list[Report]:

@@ -128,7 +128,7 @@ def _print_metrics(console: Console, analysis: Analysis, report: Report, *, verb
         return
     # A heading's words may be many: they go on under themselves.
     heading = Table.grid(padding=(0, 2, 0, 0))
-    heading.add_row(f"[bold]{analysis.group}[/bold]", f"[dim]{_plain(analysis.about)}[/dim]")
+    heading.add_row(f"[bold]{analysis.group}/[/bold]", f"[dim]{_plain(analysis.about)}[/dim]")
     console.print()
     console.print(heading)
     abouts = _abouts(report.results[analysis.name]) if verbose else {}

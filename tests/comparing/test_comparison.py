@@ -154,6 +154,11 @@ def test_what_is_not_comparable(change, name, refused, kept) -> None:
         assert allowed[path].outcome != "not_comparable", path
 
 
+def test_data_without_a_digest_is_not_known_to_be_the_same() -> None:
+    unknown = report(data={"sha256": ""})
+    assert lla.compare(unknown, unknown)["loss/value"].outcome == "not_comparable"
+
+
 def test_frozen_batch_norm_or_not() -> None:
     other = report("b.pt")
     other = replace(other, provenance={**other.provenance, "batch_norm": "batch"})
