@@ -247,6 +247,7 @@ def _provenance(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
+        "batch_norm": problem.batch_norm,
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {

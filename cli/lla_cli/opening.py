@@ -22,8 +22,12 @@ STDIN = "-"
 _NAME = "standard input"
 
 
-def report_at(text: str) -> Report:
+def report_at(text: str, *, verify: bool = False) -> Report:
     """Open the report that an argument names; ``-`` is standard input.
+
+    Args:
+        text: The argument.
+        verify: Check the whole file against the digest that it states.
 
     Raises:
         ReportError: There is no report; where it is a checkpoint, the message names its report if
@@ -32,9 +36,9 @@ def report_at(text: str) -> Report:
     from lla.report import read
 
     if text == STDIN:
-        return _from_stdin()
+        return _from_stdin(verify=verify)
     try:
-        return read(text)
+        return read(text, verify=verify)
     except ReportError as error:
         beside = _report_of(Path(text))
         if beside is None:
@@ -59,7 +63,7 @@ def reports_at(texts: Sequence[str]) -> list[Report]:
     return [report_at(text) for text in texts]
 
 
-def _from_stdin() -> Report:
+def _from_stdin(*, verify: bool) -> Report:
     """A report from a pipe, by way of a file: HDF5 needs to seek."""
     from lla.report import read
 
@@ -76,7 +80,7 @@ def _from_stdin() -> Report:
                 "set TMPDIR to a folder with room, or name the report's file",
             ) from None
         try:
-            return replace(read(place), path=STDIN)
+            return replace(read(place, verify=verify), path=STDIN)
         except ReportError as error:
             reason, remedy = (
                 text.replace(str(place), _NAME) for text in (error.reason, error.remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,16 +47,22 @@ def _show(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="all numbers, and how each was obtained")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="check the whole file against the digest it states")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     with guarded(debug=debug):
         from lla_cli.opening import report_at
 
-        found = report_at(report)
+        found = report_at(report, verify=verify)
         if json:
             print_json(found)
         else:
             print_summary(found, verbose=verbose)
+        if verify:
+            # stdout holds the document alone, which names the digest as well.
+            print(f"verified: sha256 {found.sha256}", file=sys.stderr if json else sys.stdout)
 
 
 def print_json(report: Report) -> None:
@@ -112,6 +119,9 @@ def _print_head(console: Console, report: Report) -> None:
     facts = report.caption.split(" · ")[1:]
     console.print(f"[dim]{_plain(' · '.join(facts))}[/dim]", overflow="fold")
     console.print(f"[dim]{_READING}[/dim]", overflow="fold")
+    if report.path and not report.sha256:
+        words = "another program has written this file: it states no SHA-256"
+        console.print(f"[yellow]{words}[/yellow]", overflow="fold")
 
 
 def _print_metrics(console: Console, analysis: Analysis, report: Report, *, verbose: bool) -> None:

@@ -35,7 +35,7 @@ from lla.analyses.estimates import (
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import OperatorName, SummedOperator, Way, operator_of
-from lla.curvature.sampling import sampled_groups
+from lla.curvature.sampling import complete, sampled_groups
 from lla.estimate import Estimate, samples_needed
 from lla.krylov import (
     ProbePlan,
@@ -154,7 +154,7 @@ def _in_float64(problem: Problem) -> Problem:
     double = problem.in_float64()
     try:
         with torch.no_grad():
-            double.terms(double.theta, next(double.data.chunks()))
+            double.terms(double.theta, next(double.batches()))
     except RuntimeError:
         return problem
     return double
@@ -190,10 +190,10 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
     rounding = left if precise is operator else coarse + operator.eps * pairs.norm
     product_error = coarse if inexact else _ROUNDING * operator.eps * pairs.norm
     groups = sampled_groups(problem)
+    sampling = np.full(len(pairs.values), 0.0 if complete(problem) else math.nan)
     if not groups and not inexact and rounding < _NEGLIGIBLE * pairs.tolerance:
-        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)), product_error)
+        return Spectrum(pairs, rounding, sampling, product_error)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
-    sampling = np.zeros(len(pairs.values))
     if groups:
         pairs, sampling = certified_over_groups(pairs, precise, groups, problem)
     else:

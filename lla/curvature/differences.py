@@ -8,6 +8,7 @@ the step is found by trying.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -65,5 +66,5 @@ def best_step(slope: Slope, theta: torch.Tensor) -> float:
         float(torch.linalg.vector_norm(longer - shorter)) for longer, shorter in pairwise(found)
     ]
     # Infinite losses far away make changes that are no numbers.
-    changes = [change if change == change else float("inf") for change in changes]
-    return steps[changes.index(min(changes))] / _FACTOR**0.5
+    changes = [math.inf if math.isnan(change) else change for change in changes]
+    return steps[changes.index(min(changes))] / math.sqrt(_FACTOR)

@@ -16,7 +16,7 @@ from typing import Self
 import torch
 
 from lla.curvature.differences import along_by_differences, best_step
-from lla.curvature.operators import SummedOperator, chunks_of, differentiable, slopes_along
+from lla.curvature.operators import SummedOperator, differentiable, slopes_along
 from lla.curvature.ways import ONE_BY_ONE, Way
 from lla.problem import Batch, Problem
 
@@ -40,7 +40,7 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     theta = differentiable(problem)
     total = torch.zeros_like(theta, dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for batch in chunks_of(problem, batches):
+    for batch in problem.batches(batches):
         slope, part = _slope(problem, theta, batch)
         total += slope
         weight += part

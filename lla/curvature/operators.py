@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
 from typing import Generic, Self, TypeVar
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lla.curvature.convolution import fast_convolutions
 from lla.curvature.ways import (
@@ -22,13 +20,11 @@ from lla.curvature.ways import (
     out_of_memory,
     refuses_another,
 )
-from lla.errors import NoSecondDerivativeError, ProblemError
+from lla.errors import NoSecondDerivativeError
 from lla.problem import Batch, Problem
 
 __all__ = [
     "SummedOperator",
-    "chunks_of",
-    "coupled_layers",
     "differentiable",
     "measured",
     "slopes_along",
@@ -41,11 +37,6 @@ T = TypeVar("T")
 def differentiable(problem: Problem) -> torch.Tensor:
     """The checkpoint's parameters as a new leaf, shape (P,)."""
     return problem.theta.detach().clone().requires_grad_(True)
-
-
-def chunks_of(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch]:
-    """The given batches, or all data in chunks."""
-    return problem.data.chunks() if batches is None else batches
 
 
 class SummedOperator(Generic[G]):
@@ -132,7 +123,12 @@ class SummedOperator(Generic[G]):
         Returns:
             The products, shape (b, P), and the forms, shape (groups, b, b), each of its group's
             own mean loss.
+
+        Raises:
+            ProblemError: The loss of all samples is not the sum of the groups'.
         """
+        if len(groups) > 1:
+            self._problem.refuse_cut()
         data = self._problem.data
         total, weights, forms = torch.zeros_like(vectors), [], []
         for group in groups:
@@ -174,9 +170,9 @@ class SummedOperator(Generic[G]):
             self._way = replace(self._way, together=self._way.together // 2)
             self._on_step_down(f"{self._way.together} vectors at once")
         else:
-            whole = list(chunks_of(self._problem, self._batches))
+            whole = list(self._problem.batches(self._batches))
             chunk = max(batch.samples for batch in whole)
-            if chunk == 1 or coupled_layers(self._problem.module):
+            if chunk == 1 or self._problem.coupled_layers:
                 return False
             half = -(-chunk // 2)
             self._batches = [part for batch in whole for part in batch.chunks(half)]
@@ -196,9 +192,8 @@ class SummedOperator(Generic[G]):
         along = block.to(self._theta.dtype)
         product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
-        _refuse_coupled(self._problem, self._batches)
         with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
-            for index, batch in enumerate(chunks_of(self._problem, self._batches)):
+            for index, batch in enumerate(self._problem.batches(self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
                 keep = index in self._kept
@@ -246,26 +241,6 @@ class SummedOperator(Generic[G]):
             # The next chunk is about as large: stop trying.
             self._memory = self.kept_bytes
         return made
-
-
-def coupled_layers(module: nn.Module) -> tuple[str, ...]:
-    """Names of the batch norm layers that take the statistics of the batch they are given."""
-    return tuple(
-        name
-        for name, part in module.named_modules()
-        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None)
-    )
-
-
-def _refuse_coupled(problem: Problem, batches: Sequence[Batch] | None) -> None:
-    layers = coupled_layers(problem.module)
-    if layers and len(list(chunks_of(problem, batches))) > 1:
-        raise ProblemError(
-            f"{', '.join(layers[:4])} normalize by the statistics of the batch they are given: the "
-            "loss of data cut into chunks is another function, with another Hessian",
-            "analyse in evaluation mode; or give the samples as one chunk: [data] batch_size at "
-            "least their number, or a smaller limit",
-        )
 
 
 def measured(build: Callable[[], T]) -> tuple[T, int]:

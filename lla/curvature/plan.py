@@ -15,7 +15,7 @@ import torch
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, best_chunk, measure
 from lla.curvature.names import Method, Precision
-from lla.curvature.operators import coupled_layers, differentiable, measured
+from lla.curvature.operators import differentiable, measured
 from lla.curvature.ways import Way, in_precision, kernels_of
 from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
@@ -138,8 +138,8 @@ def make_plan(
         precision: What products are made in.
 
     Raises:
-        ConfigurationError: The budget does not suffice for the smallest run, or precision and
-            device or method do not fit together.
+        ConfigurationError: The budget does not suffice for the smallest run, or for all samples as
+            one batch where they have to be; or precision and device or method do not fit together.
     """
     until = time.perf_counter() + _SECONDS
     samples = len(problem.data)
@@ -156,12 +156,14 @@ def make_plan(
     fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
     if fits < 1:
         raise _too_small(problem, memory, free - int(least / _SHARE) - _TRANSIENT * graph.of(1))
-    coupled = bool(coupled_layers(problem.module))
     chunk = min(problem.data.chunk, samples)
-    if choose_chunk and not coupled:
+    if problem.coupled_layers:
+        if chunk > fits:
+            raise _too_small_for_one_batch(memory, _TRANSIENT * (graph.of(chunk) - graph.of(fits)))
+    elif choose_chunk:
         comfortable = max(1, min(graph.fitting(free / (2 * _TRANSIENT)), fits))
         chunk = best_chunk(problem, min(comfortable, samples), until)
-    elif not coupled:
+    else:
         chunk = min(chunk, fits)
     one = graph.of(chunk)
     free -= _TRANSIENT * one
@@ -249,6 +251,15 @@ def _too_small(problem: Problem, memory: int, left: int) -> ConfigurationError:
     )
 
 
+def _too_small_for_one_batch(memory: int, lacking: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"a memory budget of {memory / 2**20:.0f} MiB is too small for all samples as one batch, "
+        "which batch norm with the batch's statistics needs",
+        f"give --memory {-(-(memory + lacking) // 2**20) + 1}MiB or more, or analyse fewer "
+        "samples: [data] limit",
+    )
+
+
 @dataclass(frozen=True)
 class _GraphSize:
     """Bytes of a chunk's graph: what it holds of the parameters, and of each sample."""
@@ -266,7 +277,8 @@ class _GraphSize:
 def _graph_size(problem: Problem, method: Method) -> _GraphSize:
     """From the graphs of two small chunks."""
     samples = min(problem.data.chunk, _PROBED, len(problem.data))
-    small = max(1, samples // 2)
+    # A single sample may have no statistics.
+    small = max(min(2, samples) if problem.coupled_layers else 1, samples // 2)
     large = _graph_bytes(problem, samples, method)
     if small == samples:
         return _GraphSize(0, max(1, large))

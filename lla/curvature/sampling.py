@@ -12,7 +12,7 @@ import torch
 
 from lla.problem import Problem
 
-__all__ = ["groups_of", "population", "sampled_groups", "sampling_error"]
+__all__ = ["complete", "groups_of", "population", "sampled_groups", "sampling_error"]
 
 _GROUPS = 16
 _LEAST = 4
@@ -30,9 +30,17 @@ def population(problem: Problem) -> int:
     return max(problem.data.available, problem.training.samples or 0, len(problem.data))
 
 
+def complete(problem: Problem) -> bool:
+    """Whether all samples are analysed that the loss is meant to be over."""
+    return population(problem) == len(problem.data)
+
+
 def sampled_groups(problem: Problem) -> list[torch.Tensor]:
-    """Groups of samples to see the sampling error by; none if all samples are analysed."""
-    if population(problem) == len(problem.data):
+    """Groups of samples to see the sampling error by.
+
+    None if all samples are analysed, or if the loss is not the mean of the groups' losses.
+    """
+    if complete(problem) or problem.coupled_layers:
         return []
     return groups_of(len(problem.data), problem.device)
 

@@ -12,6 +12,11 @@ from lla_plots.sections import Cell, Table
 
 __all__ = ["facts", "settings", "stages"]
 
+_STATISTICS = {
+    "running": "running statistics",
+    "batch": "the statistics of all analysed samples, as one batch",
+}
+
 
 def facts(report: Report) -> Table:
     """Checkpoint, data, machine, versions and times."""
@@ -22,6 +27,7 @@ def facts(report: Report) -> Table:
         "its SHA-256": report.checkpoint.sha256,
         "parameters analysed": number(report.checkpoint.parameters),
         **{f"data: {key}": _text(value) for key, value in data.items()},
+        "batch norm normalizes by": _STATISTICS.get(found.get("batch_norm") or "", ""),
         "device": _text(found.get("device", "")),
         **{f"plan: {key}": _text(value) for key, value in report.plan.items()},
         **{f"version of {key}": _text(value) for key, value in found.get("versions", {}).items()},

@@ -295,7 +295,7 @@ def test_analyses_from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @dataclass(frozen=True)
     class Result:
-        size: Estimate = metric("how large")  # noqa: RUF009
+        size: Estimate = metric("how large")
 
     analysis = Analysis("weights", "", "weights", Config, Result, "x:run", summary=("size",))
     known = {**registry.available(), "weights": analysis}

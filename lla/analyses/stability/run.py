@@ -91,13 +91,14 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
     if any(word in data.split.lower() for word in ("test", "val", "dev")):
         elsewhere = f"the conditions speak of the training loss, and this is split '{data.split}'"
     frozen = ""
+    samples = facts.samples or data.available
     if problem.has_batch_norm:
-        frozen = "batch norm is analysed with running statistics, and training used each batch's"
+        frozen = _otherwise_normalized(problem, facts.batch_size, samples)
     if any(isinstance(part, _DropoutNd) and part.p > 0 for part in problem.module.modules()):
         elsewhere = elsewhere or "training used dropout, and the loss is analysed without it"
-    samples = facts.samples or data.available
-    batch = problem.data.select(torch.arange(1))
-    with torch.no_grad():
+    # Two samples: one has no statistics, where a layer has no running ones.
+    batch = problem.data.select(torch.arange(min(2, len(data))))
+    with torch.no_grad(), problem.running_statistics():
         outputs = outputs_if_any(problem.module, batch)
     return TrainingRun(
         optimizer=facts.optimizer or "sgd",
@@ -111,9 +112,28 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
         frozen=frozen,
         subset=len(data) < samples,
         square_loss=problem.loss_name == "mse",
-        outputs=0 if outputs is None else outputs.numel(),
+        outputs=0 if outputs is None else outputs.numel() // batch.samples,
         interpolates=interpolates.value == 1.0,
     )
+
+
+def _otherwise_normalized(problem: Problem, batch_size: int | None, samples: int) -> str:
+    """Why the loss that batch norm was trained on is not the analysed one, or ""."""
+    if problem.batch_norm == "running":
+        # Of a full batch, the loss that was trained on can be had.
+        full = batch_size is not None and batch_size >= samples and not problem.has_fixed_batch_norm
+        return (
+            "batch norm is analysed with running statistics, and training used each batch's"
+            f"{': --batch-norm batch' if full else ''}"
+        )
+    if batch_size is None:
+        return "batch norm makes a loss of each batch size, and it is unknown; pass --batch-size"
+    if batch_size < samples:
+        return (
+            "batch norm is analysed with the statistics of all samples, and training used those "
+            f"of batches of {batch_size}"
+        )
+    return ""
 
 
 def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
