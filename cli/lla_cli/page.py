@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _page(
-    report: Annotated[str, typer.Argument(help="report file", metavar="REPORT")],
+    report: Annotated[
+        str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")
+    ],
     output: Annotated[
         str | None,
         typer.Option("-o", "--output", help="page (default: beside the report)", metavar="FILE"),
@@ -28,7 +30,13 @@ def _page(
     with guarded(debug=debug):
         from lla_plots.page import write_html
 
-        from lla.report import read
+        from lla.errors import ConfigurationError
+        from lla_cli.opening import STDIN, report_at
 
+        if output is None and report == STDIN:
+            raise ConfigurationError(
+                "a report from standard input has no name for its page to go by",
+                "name the page: lla report - -o FILE.html",
+            )
         target = Path(output) if output else Path(report).with_suffix(".html")
-        print(write_html(read(report), target))
+        print(write_html(report_at(report), target))
