@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Analysis", "Config", "Work", "imported"]
+__all__ = ["Analysis", "Config", "Remedy", "Work", "imported"]
 
 
 class Config(BaseModel):
@@ -38,6 +38,21 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedy:
+    """What narrows the intervals of some metrics: a setting of the analysis, made larger.
+
+    Attributes:
+        metrics: Their names, without the group's.
+        setting: A whole number among the analysis' settings.
+        factor: By how much to multiply it.
+    """
+
+    metrics: tuple[str, ...]
+    setting: str
+    factor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One entry of the registry.
 
@@ -54,6 +69,13 @@ class Analysis:
         figures: Dotted path of a function from a result and a caption to named figures, or "".
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
+        headline: Metrics that tell checkpoints apart, as (name, title of its column): an index of
+            many pages has a column for each.
+        remedies: What to do where metrics have not converged.
+        sections: Dotted path of ``sections(result)``, the page's sections on it
+            (:class:`lla_plots.parts.Section`); or "" for one that follows from the declarations.
+        steps: Dotted path of ``steps(result)``, what to do next
+            (:class:`lla_plots.parts.Action`) beside the remedies; or "".
     """
 
     name: str
@@ -66,6 +88,10 @@ class Analysis:
     figures: str = ""
     question: str = ""
     summary: tuple[str, ...] = ()
+    headline: tuple[tuple[str, str], ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    sections: str = ""
+    steps: str = ""
 
 
 def imported(dotted: str) -> Callable[..., Any]:

@@ -57,5 +57,8 @@ ANALYSIS = Analysis(
     result=BaselineResult,
     run="lla.analyses.baseline:run",
     work="lla.analyses.work:of_baseline",
+    question="How well does it fit?",
     summary=("value", "accuracy", "gradient_norm"),
+    headline=(("value", "loss"), ("accuracy", "accuracy")),
+    sections="lla_plots.words.baseline:sections",
 )

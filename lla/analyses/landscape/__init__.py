@@ -106,5 +106,8 @@ ANALYSIS = Analysis(
     run="lla.analyses.landscape.run:run",
     work="lla.analyses.work:of_landscape",
     figures="lla_plots.landscape:figures",
+    question="What does the loss look like around it?",
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
+    sections="lla_plots.words.landscape:sections",
+    steps="lla_plots.words.landscape:steps",
 )

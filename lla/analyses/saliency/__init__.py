@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Config, Remedy
 from lla.analyses.fields import array, groups, metric
 
 if TYPE_CHECKING:
@@ -63,5 +63,8 @@ ANALYSIS = Analysis(
     run="lla.analyses.saliency.run:run",
     work="lla.analyses.work:of_saliency",
     figures="lla_plots.saliency:figures",
+    question="What did the network look at?",
     summary=("class_sensitivity",),
+    remedies=(Remedy(("class_sensitivity",), "images", 4),),
+    sections="lla_plots.words.saliency:sections",
 )

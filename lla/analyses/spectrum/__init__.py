@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric
 
 if TYPE_CHECKING:
@@ -153,6 +153,7 @@ ANALYSIS = Analysis(
     run="lla.analyses.spectrum.run:run",
     work="lla.analyses.work:of_spectrum",
     figures="lla_plots.spectrum:figures",
+    question="How sharp is it?",
     summary=(
         "lambda_max",
         "lambda_min",
@@ -165,4 +166,12 @@ ANALYSIS = Analysis(
         "K_H0.5",
         "type",
     ),
+    headline=(("lambda_max", "λ_max"), ("trace", "trace of the Hessian")),
+    remedies=(
+        Remedy(("lambda_max", "lambda_min"), "max_steps", 2),
+        Remedy(("trace", "frobenius", "effective_rank"), "max_probes", 4),
+        Remedy(("K_H1", "near_zero"), "steps", 4),
+        Remedy(("K_H0.5",), "probes", 4),
+    ),
+    sections="lla_plots.words.spectrum:sections",
 )

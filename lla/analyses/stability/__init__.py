@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Config, Remedy
 from lla.analyses.fields import array, group, metric, verdicts
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ ANALYSIS = Analysis(
     run="lla.analyses.stability.run:run",
     work="lla.analyses.work:of_stability",
     figures="lla_plots.stability:figures",
+    question="Is it stable at its learning rate?",
     summary=(
         "lr",
         "batch_size",
@@ -74,4 +75,8 @@ ANALYSIS = Analysis(
         "sgd_max_lr",
         "batch_sharpness",
     ),
+    headline=(("lr", "learning rate in use"), ("sgd_max_lr", "largest stable rate")),
+    remedies=(Remedy(("batch_sharpness",), "max_batches", 4),),
+    sections="lla_plots.words.stability:sections",
+    steps="lla_plots.words.stability:steps",
 )
