@@ -18,7 +18,7 @@ from lla.report.storage import refuse_page
 from lla_plots import scripts
 from lla_plots.draw import write
 from lla_plots.page import name_of, page, write_page
-from lla_plots.pictures import Still, thumbnail
+from lla_plots.pictures import Picture, Still, thumbnail
 from lla_plots.sections import GRAVEST
 
 __all__ = ["Folder", "write_folder"]
@@ -161,8 +161,8 @@ def _library(place: Path) -> scripts.Plotly:
     return scripts.shared(target.name)
 
 
-def _row(report: Report, path: str, target: Path, pictures: Sequence[object]) -> Row:
-    counts = Counter(verdict.verdict for verdict in report.verdicts)
+def _row(report: Report, path: str, target: Path, pictures: Sequence[Picture]) -> Row:
+    counts: Counter[str] = Counter(verdict.verdict for verdict in report.verdicts)
     order = [name for name in GRAVEST if name in counts]
     return Row(
         name_of(report),
@@ -171,7 +171,7 @@ def _row(report: Report, path: str, target: Path, pictures: Sequence[object]) ->
         {key: _value(value) for key, value in report.metrics.items()},
         tuple((name, f"{counts[name]} {outcome(name)}") for name in order),
         GRAVEST.index(order[0]) if order else len(GRAVEST),
-        tuple((thumbnail(picture.light), picture.title) for picture in pictures),  # type: ignore[attr-defined]
+        tuple((thumbnail(picture.light), picture.title) for picture in pictures),
     )
 
 

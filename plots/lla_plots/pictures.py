@@ -92,7 +92,7 @@ def thumbnail(image: Still) -> Still:
 @styled
 def _image(figure: Figure) -> Image.Image:
     figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 

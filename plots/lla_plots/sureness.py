@@ -20,7 +20,7 @@ _MEANINGS = {
         "a percentage: estimated from random draws; over many repetitions, so many of the "
         "intervals hold the true value"
     ),
-    "estimated": "estimated: the interval tells the size of the error, without a stated probability",
+    "estimated": "estimated: the interval tells the error's size, without a stated probability",
     "loose": "not converged: the work ended before the interval was as narrow as asked",
 }
 
@@ -108,7 +108,7 @@ def _of_sample(report: Report) -> str:
         )
     return (
         f"They are of {number(used)} of {counted(available, 'sample')}: the intervals speak of "
-        "those, and the sampling error in the table of all of them."
+        "those; the sampling error, where known, of all of them."
     )
 
 

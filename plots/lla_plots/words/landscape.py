@@ -44,6 +44,7 @@ def sections(result: LandscapeResult) -> Sequence[Section]:
             if open_end
             else f"quadratic up to a distance of {interval(radius)}"
         )
+    turned = interactive.surface(result)
     low, high = masked_loss(result).min(), masked_loss(result).max()
     seen = f"Loss from {number(float(low))} to {number(float(high))}. {lead}"
     return (
@@ -55,17 +56,18 @@ def sections(result: LandscapeResult) -> Sequence[Section]:
             50,
             notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
             figures=(
-                Shown("surface", "Loss over the plane, as a surface", seen, _surface(result)),
+                Shown(
+                    "surface",
+                    "Loss over the plane, as a surface",
+                    seen,
+                    interactive.surface(result),
+                ),
                 Shown("landscape", "The same as a map, from above", seen),
                 Shown("landscape_cuts", "Cuts through the weights, with the quadratic model", lead),
             ),
             tables=(metrics(result, "landscape"),),
         ),
     )
-
-
-def _surface(result: LandscapeResult) -> interactive.Figure | None:
-    return interactive.surface(result)
 
 
 def _ends(values: np.ndarray) -> str:
@@ -75,6 +77,7 @@ def _ends(values: np.ndarray) -> str:
 
 
 def _reach(positions: np.ndarray) -> str:
+    """Both ends of an axis."""
     first, last = float(positions[0]), float(positions[-1])
     return (
         f"±{number(last, 3)}"

@@ -26,8 +26,8 @@ def sections(result: SaliencyResult) -> Sequence[Section]:
         answer = f"class sensitivity {interval(sensitivity)}"
         lead = (
             "The maps are bright where features of the image are strong and the network's answer "
-            "depends on them. Maps for the most and the least likely class have a mean rank correlation of "
-            f"{told(sensitivity)}: {_meaning(sensitivity)}."
+            "depends on them. Maps for the most and the least likely class have a mean rank "
+            f"correlation of {told(sensitivity)}: {_meaning(sensitivity)}."
         )
     shown: tuple[Shown, ...] = ()
     if result.images is not None:

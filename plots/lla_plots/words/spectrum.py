@@ -52,8 +52,8 @@ def _steepest(result: SpectrumResult, matrix: str) -> Sequence[str]:
     rise = number(largest.value * _SHORT_STEP**2 / 2, 2)
     return (
         said,
-        f"A step of length {_SHORT_STEP} that way raises the loss by about {rise} through curvature "
-        "alone (½·λ_max·length²).",
+        f"A step of length {_SHORT_STEP} that way raises the loss by about {rise} through "
+        "curvature alone (½·λ_max·length²).",
     )
 
 
@@ -98,23 +98,16 @@ def _density(result: SpectrumResult) -> Shown:
 
 def _eigenvalues(result: SpectrumResult) -> Table:
     rounding = _rounding(result)
+    values, residuals = result.eigenvalues.tolist(), result.residuals.tolist()
+    found = zip(values, residuals, result.converged, strict=True)
     rows = tuple(
         (
-            Cell(number(rank + 1)),
-            Cell(
-                interval(Estimate(value, value - residual - rounding, value + residual + rounding)),
-                "number",
-            ),
+            Cell(number(rank)),
+            Cell(interval(Estimate(value, value - error, value + error)), "number"),
             Cell("yes" if converged else "no", "" if converged else "warn"),
         )
-        for rank, (value, residual, converged) in enumerate(
-            zip(
-                result.eigenvalues.tolist(),
-                result.residuals.tolist(),
-                result.converged,
-                strict=True,
-            )
-        )
+        for rank, (value, residual, converged) in enumerate(found, 1)
+        for error in (residual + rounding,)
     )
     head = ("rank", "eigenvalue, give or take residual and rounding", "converged")
     return Table(head, rows, "Eigenvalues found one by one, from the largest")
@@ -189,9 +182,12 @@ def _layer_row(layers: Layers, index: int) -> tuple[Cell, ...]:
 
 
 def _trace(layers: Layers, index: int) -> Estimate:
-    return Estimate(*(float(ends[index]) for ends in (layers.trace, layers.low, layers.high)))
+    return _estimate(layers.trace, layers.low, layers.high, index)
 
 
 def _peak(layers: Layers, index: int) -> Estimate:
-    ends = (layers.lambda_max, layers.lambda_max_low, layers.lambda_max_high)
-    return Estimate(*(float(array[index]) for array in ends))
+    return _estimate(layers.lambda_max, layers.lambda_max_low, layers.lambda_max_high, index)
+
+
+def _estimate(value: np.ndarray, low: np.ndarray, high: np.ndarray, index: int) -> Estimate:
+    return Estimate(float(value[index]), float(low[index]), float(high[index]))

@@ -69,18 +69,16 @@ def _answer(result: StabilityResult, outcome: str) -> tuple[str, str]:
     word, meaning = _ANSWERS[outcome]
     said = sum(verdict.verdict == outcome for verdict in result.verdicts)
     applicable = sum(verdict.verdict != "not_applicable" for verdict in result.verdicts)
-    allowed = (
-        f"largest stable rate {interval(result.sgd_max_lr)}" if result.sgd_max_lr.exists else ""
-    )
     lead = f"{word}: at {rate}, {meaning}. "
+    answer = f"rate {number(result.lr.value)}"
     lead += _count(said, applicable, len(result.verdicts))
     if result.sgd_max_lr.exists:
         lead += (
             f" The largest learning rate allowed is {told(result.sgd_max_lr)}"
             f"{_factor(result.lr, result.sgd_max_lr)}."
         )
-    answer = f"rate {number(result.lr.value)}"
-    return f"{answer}, {allowed}" if allowed else answer, lead
+        answer += f", largest stable rate {interval(result.sgd_max_lr)}"
+    return answer, lead
 
 
 def _count(said: int, applicable: int, known: int) -> str:
