@@ -17,6 +17,7 @@ __all__ = [
     "DataError",
     "InterruptedRunError",
     "LlaError",
+    "NoSecondDerivativeError",
     "NotApplicableError",
     "NothingToDoError",
     "ProblemError",
@@ -70,6 +71,10 @@ class ProblemError(LlaError):
     """Model, checkpoint, data and loss do not fit together."""
 
     exit_code = 2
+
+
+class NoSecondDerivativeError(ProblemError):
+    """Curvature was asked for of a network that can be differentiated once only."""
 
 
 class NothingToDoError(LlaError):

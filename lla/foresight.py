@@ -58,7 +58,7 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
     """
     problem, facts, settings = prepare(path, settings, trust=trust)
     workspace = workspace_of(problem, settings, Silent())
-    plan = workspace.execution(problem)
+    plan = workspace.plan(problem)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False

@@ -118,7 +118,7 @@ def analyze_problem(
     started = datetime.now(UTC)
     workspace = workspace_of(problem, settings, listener)
     entries = select(settings.run.only, settings.run.skip)
-    plan = workspace.execution(problem)
+    plan = workspace.plan(problem)
     problem = planned(problem, plan)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
@@ -132,7 +132,7 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), **workspace.plan},
+        plan={**plan.facts(), "steps_down": workspace.steps_down},
         provenance=_provenance(problem, settings, started, command),
     )
 
@@ -147,7 +147,7 @@ def workspace_of(problem: Problem, settings: Settings, progress: Progress) -> Wo
         memory=settings.run.memory or _half_of_memory(problem.device),
         progress=progress,
     )
-    workspace.carried_out = _plan(problem, workspace, settings)
+    workspace.measured = _plan(problem, workspace, settings)
     return workspace
 
 
@@ -167,6 +167,7 @@ def _plan(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
         needs,
         choose_chunk="data.batch_size" not in settings.origins,
         method=run.method,
+        precision=run.products,
         together=run.together,
     )
 
@@ -246,6 +247,7 @@ def _provenance(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
+        "batch_norm": problem.batch_norm,
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {

@@ -38,7 +38,7 @@ FLOORS = (
 )
 ONLY = {
     "lla.krylov": {"lla.krylov", "lla.estimate"},
-    "lla.curvature": {"lla.curvature", "lla.errors", "lla.problem", "lla.seeding"},
+    "lla.curvature": {"lla.curvature", "lla.errors", "lla.lazy", "lla.problem", "lla.seeding"},
     "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
 }
 

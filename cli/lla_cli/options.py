@@ -105,6 +105,15 @@ SETTINGS = (
         'data, as "digits.npz?split=test&limit=512"',
         _PROBLEM,
     ),
+    Setting(
+        "batch_norm",
+        "model",
+        "batch_norm",
+        "normalize by running statistics, or by those of the batch of all samples "
+        "(default: running)",
+        _PROBLEM,
+        metavar="running|batch",
+    ),
     Setting("loss", "loss", "name", "cross_entropy, mse, … or file.py:function", _PROBLEM),
     Setting(
         "params", "run", "params", "analyse only parameters matching GLOB", _PROBLEM, many=True
@@ -145,6 +154,20 @@ SETTINGS = (
         "run",
         "memory",
         "memory budget, as 8GiB (default: half of the machine's)",
+        _COMPUTE,
+    ),
+    Setting(
+        "method",
+        "run",
+        "method",
+        "how Hessian products are made: reverse, forward or difference (default: auto)",
+        _COMPUTE,
+    ),
+    Setting(
+        "products",
+        "run",
+        "products",
+        "precision of products: same, tf32 or bfloat16 (default: same, the model's)",
         _COMPUTE,
     ),
     Setting(

@@ -39,16 +39,22 @@ def _show(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="say how each number was obtained")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="check the whole file against the digest it states")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     with guarded(debug=debug):
         from lla.report import read
 
-        found = read(report)
+        found = read(report, verify=verify)
         if json:
             print_json(found)
         else:
             print_summary(found, verbose=verbose)
+        if verify:
+            # stdout holds the document alone, which names the digest as well.
+            print(f"verified: sha256 {found.sha256}", file=sys.stderr if json else sys.stdout)
 
 
 def print_json(report: Report) -> None:
@@ -68,6 +74,10 @@ def print_summary(report: Report, *, verbose: bool = False, written: Sequence[st
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     console.print(f"[bold]{report.checkpoint.path or 'live module'}[/bold]")
     console.print(f"[dim]{report.caption}[/dim]", soft_wrap=True)
+    if report.path and not report.sha256:
+        console.print(
+            "[yellow]another program has written this file: it states no SHA-256[/yellow]"
+        )
     for analysis, _ in report.analyses():
         console.print(f"\n[bold]{analysis.about}[/bold]")
         console.print(_metrics(analysis, report, verbose=verbose))

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from lla.analyses.fields import check
+
 __all__ = ["Analysis", "Config", "Remedy", "Work", "imported"]
 
 
@@ -92,6 +94,14 @@ class Analysis:
     remedies: tuple[Remedy, ...] = ()
     sections: str = ""
     steps: str = ""
+
+    def __post_init__(self) -> None:
+        # Wrong declarations are told on import, not after hours when the report is written.
+        check(self.result)
+        if getattr(self.result, "plot", None) is not None:
+            raise TypeError(
+                f"{self.result.__name__} cannot be a plot as a whole: put its arrays into a group"
+            )
 
 
 def imported(dotted: str) -> Callable[..., Any]:

@@ -25,9 +25,9 @@ class BaselineConfig(Config):
 class BaselineResult:
     """The loss at the checkpoint, exact for the data analysed."""
 
-    value: Estimate = metric("loss over the analysed data")
+    value: Estimate = metric("loss over the analysed data", units="loss")
     accuracy: Estimate = metric("share of right predictions")
-    gradient_norm: Estimate = metric("Euclidean norm of the gradient")
+    gradient_norm: Estimate = metric("Euclidean norm of the gradient", units="loss")
 
 
 def run(problem: Problem, config: BaselineConfig, workspace: Workspace) -> BaselineResult:

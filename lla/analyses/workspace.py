@@ -40,8 +40,9 @@ class Workspace:
         memory: Bytes that large intermediate arrays may take in all.
         progress: Told how far the run is.
         counts: Work done so far, by kind: matvecs, gradients, points, images.
-        plan: How the work was carried out, for the report.
-        carried_out: How products are made; by default unmeasured, within the memory.
+        measured: The plan that products follow, measured; without one :meth:`plan` makes one
+            that is not.
+        steps_down: What operators gave up where memory ran out, in order, for the report.
     """
 
     configs: Mapping[str, Config]
@@ -51,8 +52,8 @@ class Workspace:
     memory: int = 4 << 30
     progress: Progress = field(default_factory=Silent)
     counts: Counter[str] = field(default_factory=Counter)
-    plan: dict[str, Any] = field(default_factory=dict)
-    carried_out: Plan | None = None
+    measured: Plan | None = None
+    steps_down: list[str] = field(default_factory=list)
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def get(self, shared: Shared[T], problem: Problem) -> T:
@@ -61,13 +62,13 @@ class Workspace:
             self._shared[shared.name] = shared.compute(problem, self)
         return cast(T, self._shared[shared.name])
 
-    def execution(self, problem: Problem) -> Plan:
+    def plan(self, problem: Problem) -> Plan:
         """How products of the problem are made."""
-        if self.carried_out is None:
+        if self.measured is None:
             from lla.curvature.plan import unmeasured
 
-            self.carried_out = unmeasured(problem, self.memory)
-        return self.carried_out
+            self.measured = unmeasured(problem, self.memory)
+        return self.measured
 
     def tally(self, kind: str) -> Callable[[int], None]:
         """A function that adds to the count of a kind of work."""

@@ -18,6 +18,7 @@ def document(report: Report) -> dict[str, Any]:
         {
             "schema": SCHEMA,
             "report": report.path or None,
+            "report_sha256": report.sha256 or None,
             "checkpoint": asdict(report.checkpoint),
             "metrics": {path: _metric(value) for path, value in report.metrics.items()},
             "verdicts": [asdict(verdict) for verdict in report.verdicts],

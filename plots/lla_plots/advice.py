@@ -32,8 +32,10 @@ class Step:
 
 # Options with a value that mean the same to every command: other analyses' own are left out.
 _PROBLEM = {
-    *("model", "model_arg", "data", "loss", "params", "recipe", "lr", "batch_size", "samples"),
+    *("model", "model_arg", "weights", "batch_norm", "data", "loss", "params", "recipe"),
+    *("lr", "batch_size", "samples"),
     *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
+    *("method", "products"),
 }
 _NOTHING = Step("Nothing is left open: every number converged, and no condition is hurt.")
 

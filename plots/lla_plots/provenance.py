@@ -16,6 +16,11 @@ __all__ = ["facts", "lead", "settings", "stages"]
 
 _STATUS = {"done": "done", "failed": "failed", "not_applicable": "does not apply"}
 
+_STATISTICS = {
+    "running": "running statistics",
+    "batch": "the statistics of all analysed samples, as one batch",
+}
+
 
 def lead(report: Report) -> str:
     """What was analysed, in a sentence or two."""
@@ -47,6 +52,7 @@ def facts(report: Report) -> tuple[Table, ...]:
         "its SHA-256": report.checkpoint.sha256,
         "parameters analysed": number(report.checkpoint.parameters),
         **{f"data: {key}": _text(value) for key, value in data.items()},
+        "batch norm normalizes by": _STATISTICS.get(found.get("batch_norm") or "", ""),
         "report": report.path,
     }
     versions = found.get("versions", {})

@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 
 import pytest
+from lla_cli import options
+from lla_plots import advice
 from lla_plots.advice import steps
 from lla_plots.page import html, write_html
 from lla_plots.words import spectrum as words_spectrum
@@ -238,6 +240,12 @@ def test_advice_where_nothing_is_open():
     report = build.report(stability=build.stability(**build.calm()))
     assert [step.command for step in steps(report)] == [""]
     assert steps(report)[0].text.startswith("Nothing is left open")
+
+
+def test_every_option_that_states_the_problem_is_repeated():
+    for setting in options.SETTINGS:
+        if setting.panel in ("Model and data", "Training, for stability", "Computation"):
+            assert setting.name in advice._PROBLEM, setting.name
 
 
 def test_the_most_pressing_comes_first():
