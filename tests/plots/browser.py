@@ -12,7 +12,9 @@ PATIENCE = 120_000
 
 def launched():
     """A browser's context manager, or a skipped test."""
-    sync = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    sync = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright: pip install playwright"
+    )
     place = next((found for name in NAMES if (found := shutil.which(name))), None)
     if place is None:
         pytest.skip("no chromium: apt-get install chromium")

@@ -68,7 +68,8 @@ def test_pointing_tells_a_number_of_the_report(browser, place):
         plot = visit.drawn("spectrum")
         at = plot.evaluate(
             """place => {
-              const { xaxis, yaxis } = place._fullLayout, { left, top } = place.getBoundingClientRect();
+              const { xaxis, yaxis } = place._fullLayout;
+              const { left, top } = place.getBoundingClientRect();
               const found = place.data.at(-1);
               return [left + xaxis._offset + xaxis.d2p(found.x[0]),
                       top + yaxis._offset + yaxis.d2p(found.y[0])];

@@ -44,7 +44,6 @@ def sections(result: LandscapeResult) -> Sequence[Section]:
             if open_end
             else f"quadratic up to a distance of {interval(radius)}"
         )
-    turned = interactive.surface(result)
     low, high = masked_loss(result).min(), masked_loss(result).max()
     seen = f"Loss from {number(float(low))} to {number(float(high))}. {lead}"
     return (
