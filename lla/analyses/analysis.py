@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lla.analyses.fields import check
 
-__all__ = ["Analysis", "Compared", "Config", "Work", "imported"]
+__all__ = ["Analysis", "Compared", "Config", "Remedy", "Work", "imported"]
 
 
 class Config(BaseModel):
@@ -66,6 +66,21 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedy:
+    """What narrows the intervals of some metrics: a setting of the analysis, made larger.
+
+    Attributes:
+        metrics: Their names, without the group's.
+        setting: A whole number among the analysis' settings.
+        factor: By how much to multiply it.
+    """
+
+    metrics: tuple[str, ...]
+    setting: str
+    factor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One entry of the registry.
 
@@ -85,6 +100,13 @@ class Analysis:
             ``section.key``; None: all. The problem, seed, dtype and device always count.
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
+        headline: Metrics that tell checkpoints apart, as (name, title of its column): an index of
+            many pages has a column for each.
+        remedies: What to do where metrics have not converged.
+        sections: Dotted path of ``sections(result)``, the page's sections on it
+            (:class:`lla_plots.parts.Section`); or "" for one that follows from the declarations.
+        steps: Dotted path of ``steps(result)``, what to do next
+            (:class:`lla_plots.parts.Action`) beside the remedies; or "".
     """
 
     name: str
@@ -99,6 +121,10 @@ class Analysis:
     depends: tuple[str, ...] | None = None
     question: str = ""
     summary: tuple[str, ...] = ()
+    headline: tuple[tuple[str, str], ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    sections: str = ""
+    steps: str = ""
 
     def __post_init__(self) -> None:
         # Wrong declarations are told on import, not after hours when the report is written.

@@ -59,5 +59,8 @@ ANALYSIS = Analysis(
     work="lla.analyses.work:of_baseline",
     depends=(),
     compared=Compared(alike=(), also={"gradient_norm": ("network",)}),
+    question="How well does it fit?",
     summary=("value", "accuracy", "gradient_norm"),
+    headline=(("value", "loss"), ("accuracy", "accuracy")),
+    sections="lla_plots.words.baseline:sections",
 )

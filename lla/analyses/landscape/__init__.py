@@ -121,5 +121,8 @@ ANALYSIS = Analysis(
     ),
     figures="lla_plots.landscape:figures",
     depends=EIGENPAIRS,
+    question="What does the loss look like around it?",
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
+    sections="lla_plots.words.landscape:sections",
+    steps="lla_plots.words.landscape:steps",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Compared, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, groups, metric
 
 if TYPE_CHECKING:
@@ -69,5 +69,8 @@ ANALYSIS = Analysis(
     compared=Compared(alike=("saliency.layers",)),
     figures="lla_plots.saliency:figures",
     depends=("run.confidence",),
+    question="What did the network look at?",
     summary=("class_sensitivity",),
+    remedies=(Remedy(("class_sensitivity",), "images", 4),),
+    sections="lla_plots.words.saliency:sections",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Compared, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric
 from lla.curvature.names import OperatorName
 
@@ -187,6 +187,7 @@ ANALYSIS = Analysis(
     ),
     figures="lla_plots.spectrum:figures",
     depends=ESTIMATES,
+    question="How sharp is it?",
     summary=(
         "lambda_max",
         "lambda_min",
@@ -199,4 +200,12 @@ ANALYSIS = Analysis(
         "K_H0.5",
         "type",
     ),
+    headline=(("lambda_max", "λ_max"), ("trace", "trace of the Hessian")),
+    remedies=(
+        Remedy(("lambda_max", "lambda_min"), "max_steps", 2),
+        Remedy(("trace", "frobenius", "effective_rank"), "max_probes", 4),
+        Remedy(("K_H1", "near_zero"), "steps", 4),
+        Remedy(("K_H0.5",), "probes", 4),
+    ),
+    sections="lla_plots.words.spectrum:sections",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Compared, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric, verdicts
 from lla.analyses.spectrum import ESTIMATES
 
@@ -110,6 +110,7 @@ ANALYSIS = Analysis(
     ),
     figures="lla_plots.stability:figures",
     depends=(*ESTIMATES, "training"),
+    question="Is it stable at its learning rate?",
     summary=(
         "lr",
         "batch_size",
@@ -118,4 +119,8 @@ ANALYSIS = Analysis(
         "sgd_max_lr",
         "batch_sharpness",
     ),
+    headline=(("lr", "learning rate in use"), ("sgd_max_lr", "largest stable rate")),
+    remedies=(Remedy(("batch_sharpness",), "max_batches", 4),),
+    sections="lla_plots.words.stability:sections",
+    steps="lla_plots.words.stability:steps",
 )
