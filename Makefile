@@ -1,11 +1,11 @@
-# The five verbs of this project. Override the interpreter and the environment's place:
+# The verbs of this project. Override the interpreter and the environment's place:
 #   make demo PYTHON=python3.12 VENV=/tmp/lla
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types docs clean
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -24,6 +24,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python docs/report_format.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

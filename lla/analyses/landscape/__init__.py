@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import Plot, array, group, groups, metric
+from lla.analyses.spectrum import EIGENPAIRS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -256,16 +257,22 @@ class Panel:
 class LandscapeResult:
     """The loss over a plane or along lines, and the checks that it passed or failed."""
 
-    center_error: Estimate = metric("|L − L₀| at α = β = 0 by the grid's own path")
-    curvature_alpha: Estimate = metric("curvature of the loss along d₁, by finite differences")
-    curvature_beta: Estimate = metric("curvature of the loss along d₂, by finite differences")
+    center_error: Estimate = metric("|L − L₀| at α = β = 0 by the grid's own path", units="loss")
+    curvature_alpha: Estimate = metric(
+        "curvature of the loss along d₁, by finite differences", units="loss"
+    )
+    curvature_beta: Estimate = metric(
+        "curvature of the loss along d₂, by finite differences", units="loss"
+    )
     cosine: Estimate = metric("cosine between d₁ and d₂")
-    quadratic_radius: Estimate = metric("distance up to which the quadratic model holds")
+    quadratic_radius: Estimate = metric(
+        "distance up to which the quadratic model holds", units="parameter norm"
+    )
     non_finite: Estimate = metric("number of points where the loss is not finite")
     evaluated: Estimate = metric("share of the grid's points that were evaluated")
-    filling_error: Estimate = metric("largest estimated error of a filled point")
-    barrier: Estimate = metric("rise of the loss on the line to the other checkpoint")
-    curve_barrier: Estimate = metric("the same on the curve that was trained")
+    filling_error: Estimate = metric("largest estimated error of a filled point", units="loss")
+    barrier: Estimate = metric("rise of the loss on the line to another checkpoint", units="loss")
+    curve_barrier: Estimate = metric("the same on the curve that was trained", units="loss")
     checks: Label = metric("whether the picture agrees with the checkpoint and its curvature")
     axes: Axes = group("directions", Axes)
     surface: Surface | None = group("loss over the plane", Surface)
@@ -285,7 +292,29 @@ ANALYSIS = Analysis(
     result=LandscapeResult,
     run="lla.analyses.landscape.run:run",
     work="lla.analyses.work:of_landscape",
+    compared=Compared(
+        alike=("network",),
+        also={
+            "quadratic_radius": ("landscape.*",),
+            "barrier": ("landscape.*",),
+            "curve_barrier": ("landscape.*",),
+        },
+        checks=(
+            "center_error",
+            "curvature_alpha",
+            "curvature_beta",
+            "cosine",
+            "non_finite",
+            "evaluated",
+            "filling_error",
+        ),
+    ),
     figures="lla_plots.landscape:figures",
+    depends=EIGENPAIRS,
+    files="lla.analyses.landscape.series:files_of",
+    question="What does the loss look like around it?",
+    sections="lla_plots.words.landscape:sections",
+    steps="lla_plots.words.landscape:steps",
     summary=(
         "checks",
         "center_error",

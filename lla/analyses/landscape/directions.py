@@ -133,27 +133,26 @@ def _plain(vectors: torch.Tensor, *names: str) -> Directions:
 
 
 def _hessian(request: _Request) -> Directions:
-    pairs = request.workspace.get(spectral("hessian").spectrum, request.problem).pairs
-    count = len(pairs.values)
     wanted = _indices(request.which, "hessian") if request.which else [0, -1]
+    ends = request.workspace.get(spectral("hessian").ends, request.problem)
+    count = ends.found
     for index in wanted:
         if not -count <= index < count:
             raise ConfigurationError(
                 f"there is no eigenvector {index}: {count} are computed",
                 f"ask for more: --set spectrum.largest={abs(index) + 1} (or spectrum.smallest)",
             )
-    if len({index % count for index in wanted}) < len(wanted) and count < 2:
-        raise ConfigurationError(
-            "a plane needs two directions, and there is only one parameter",
-            "draw a line: --axes hessian:0",
-        )
-    return Directions(
-        vectors=torch.stack([pairs.vectors[index] for index in wanted]),
-        names=tuple(_eigenvector(index) for index in wanted),
-        eigenvalues=np.asarray(pairs.values)[wanted],
-        residuals=np.asarray(pairs.residuals)[wanted],
-        converged=np.asarray(pairs.converged)[wanted],
-    )
+    if set(wanted) <= {0, -1}:  # kept between runs, which all pairs are not
+        rows = [0 if index == 0 else 1 for index in wanted]
+        vectors, values, residuals = ends.vectors[rows], ends.values[rows], ends.residuals[rows]
+        converged = ends.converged[rows]
+    else:
+        pairs = request.workspace.get(spectral("hessian").spectrum, request.problem).pairs
+        vectors = torch.stack([pairs.vectors[index] for index in wanted])
+        values, residuals = np.asarray(pairs.values)[wanted], np.asarray(pairs.residuals)[wanted]
+        converged = np.asarray(pairs.converged)[wanted]
+    names = tuple(_eigenvector(index) for index in wanted)
+    return Directions(vectors, names, values, residuals, converged)
 
 
 def _eigenvector(index: int) -> str:

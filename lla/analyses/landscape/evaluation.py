@@ -6,13 +6,16 @@ drifts, and the order of the points does not matter.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import torch
 
+from lla.analyses.keeping import Forgetful, Keeper, Tiles
+from lla.analyses.landscape import ANALYSIS
 from lla.problem import Evaluation, Problem
 from lla.problem.moments import Moments
 
@@ -32,6 +35,10 @@ class Linear:
 
     theta: torch.Tensor
     directions: torch.Tensor
+
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All that the motion is made of."""
+        return self.theta, self.directions
 
     def __call__(self, steps: np.ndarray) -> torch.Tensor:
         """The parameters at the distances (k,), in the model's dtype."""
@@ -53,6 +60,10 @@ class Adam:
     moments: Moments
     moved: torch.Tensor
 
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All that the motion is made of."""
+        return self.theta, self.moments.first, self.moments.second, self.moved
+
     def __call__(self, steps: np.ndarray) -> torch.Tensor:
         """The parameters at (a, b), in the model's dtype; for b ≤ 0 where m₂ = 0 not finite."""
         size, damping = float(steps[0]), float(steps[1])
@@ -64,7 +75,7 @@ class Adam:
         return (self.theta.double() - size * step).to(self.theta.dtype)
 
 
-Motion = Callable[[np.ndarray], torch.Tensor]
+Motion = Linear | Adam
 
 
 @dataclass(frozen=True)
@@ -77,12 +88,14 @@ class Surveyor:
         statistics: What batch norm uses: the checkpoint's running statistics, or those of each
             point, recomputed from the data.
         counted: Called with the number of evaluations made.
+        keeper: Keeps what was evaluated for a run that goes on where this one ended.
     """
 
     problem: Problem
     motion: Motion
     statistics: Statistics = "fixed"
     counted: Callable[[int], None] = lambda count: None
+    keeper: Keeper = field(default_factory=Forgetful)
 
     def at(self, *steps: float) -> Evaluation:
         """Loss and accuracy at one point."""
@@ -101,12 +114,33 @@ class Surveyor:
         self, points: np.ndarray, told: Callable[[int, int], None] = lambda done, total: None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Loss and accuracy at each of some points (n, k), both of shape (n,)."""
-        found = np.empty((2, len(points)))
-        for index, point in enumerate(points):
-            evaluation = self.at(*point)
-            found[:, index] = evaluation.loss, evaluation.accuracy
-            told(index + 1, len(points))
+        found = np.full((2, len(points)), np.nan)
+        done = 0
+        # What is evaluated is named by what it is: directions, data, points.
+        tiles = Tiles(
+            self.keeper,
+            f"landscape points {self._digest(points)}",
+            (ANALYSIS.name, *(ANALYSIS.depends or ())),
+            lambda: {"found": found, "done": np.array(done)},
+        )
+        kept = tiles.load()
+        if kept:
+            found, done = np.array(kept["found"]), int(kept["done"])
+        with tiles.running():
+            for index in range(done, len(points)):
+                evaluation = self.at(*points[index])
+                found[:, index] = evaluation.loss, evaluation.accuracy
+                done = index + 1
+                told(done, len(points))
+                tiles.step()
         return found[0], found[1]
+
+    def _digest(self, points: np.ndarray) -> str:
+        digest = hashlib.sha256(f"{self.statistics} {self.problem.data.sha256}".encode())
+        digest.update(np.ascontiguousarray(points).tobytes())
+        for tensor in self.motion.tensors():
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def grid_points(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:

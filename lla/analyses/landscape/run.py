@@ -50,7 +50,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
         profiles = _profiles(setting, workspace, other)
         parts = {"profiles": profiles, "panel": {}}
         loss, error, share = profiles.loss, 0.0, 1.0
-        radius = Estimate.missing("it is measured on a plane", units="distance")
+        radius = Estimate.missing("it is measured on a plane", units="parameter norm")
     return replace(
         _checked(setting, problem, loss, config),
         **way_of(setting, config, workspace),
@@ -90,7 +90,7 @@ def replace_data(problem: Problem, source: str) -> Problem:
 
 
 def _no_model() -> Estimate:
-    return Estimate.missing("there is no second-order model of these axes", units="distance")
+    return Estimate.missing("there is no second-order model of these axes", units="parameter norm")
 
 
 def _filling(error: float) -> Estimate:

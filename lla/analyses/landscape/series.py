@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lla.analyses.landscape import LandscapeConfig
 from lla.errors import ConfigurationError, LlaError, ProblemError
 from lla.problem import Problem
+from lla.sources import with_options
 
-__all__ = ["Series", "line_to", "main_axes", "plane_through", "series_of"]
+__all__ = ["Series", "files_of", "line_to", "main_axes", "plane_through", "series_of"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,14 @@ def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
     return Series(tuple(names), torch.stack(offsets), tuple(buffers))
 
 
+def files_of(config: LandscapeConfig) -> list[str]:
+    """The files that a landscape reads besides the problem's own, those that are there."""
+    named = [path for text in config.checkpoints for path in sorted(glob(text)) or [text]]
+    named += [axis.partition(":")[2] for axis in config.axes if axis.startswith("file:")]
+    named.append(with_options(config.also)[0])
+    return [path for path in named if path and Path(path).is_file()]
+
+
 def _files(text: str) -> list[str]:
     if not has_magic(text) or Path(text).exists():
         return [text]
@@ -85,8 +96,6 @@ def _files(text: str) -> list[str]:
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
     """Numbers in names by their value."""
-    import re
-
     parts = re.findall(r"\d+|\D+", path)
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 

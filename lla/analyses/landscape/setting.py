@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +26,7 @@ from lla.problem import Problem
 __all__ = ["Setting", "setting_of"]
 
 _HIGHEST = 3.0
+_MOVED = 0.01  # of the parameters' length, by Adam's rule at the edge
 _DAMPING = (1e-8, 1e-2)  # of Adam's rule, if no range is given
 _NAN = float("nan")
 
@@ -93,14 +93,13 @@ def setting_of(
     specs = axes or config.axes
     base = workspace.get(BASE_EVALUATION, problem).loss
 
-    def counted(count: int) -> None:
-        workspace.counts["points"] += count
-
+    counted = workspace.tally("points")
     if config.rule == "adam":
-        return _of_adam(problem, config, base, counted)
+        return _of_adam(problem, config, base, workspace)
     found = directions_of(specs, problem, workspace, others=config.checkpoints, repeat=repeat)
     moving, touched = _moving(found, problem, config, normalization or config.normalization)
-    surveyor = Surveyor(problem, Linear(problem.theta, moving.vectors), config.statistics, counted)
+    motion = Linear(problem.theta, moving.vectors)
+    surveyor = Surveyor(problem, motion, config.statistics, counted, workspace.keeper)
     raw = not touched and bool(np.isfinite(moving.eigenvalues).all())
     forms, slopes = _second_order(moving, raw, problem, config, workspace)
     made = Setting(moving, raw, forms, slopes, surveyor, base, ())
@@ -200,7 +199,7 @@ def _ranges(made: Setting, config: LandscapeConfig, problem: Problem) -> tuple[n
 
 
 def _of_adam(
-    problem: Problem, config: LandscapeConfig, base: float, counted: Callable[[int], None]
+    problem: Problem, config: LandscapeConfig, base: float, workspace: Workspace
 ) -> Setting:
     moments = problem.moments
     if moments is None:
@@ -211,7 +210,9 @@ def _of_adam(
         )
     mask = Moved(config.ignore == "none", config.move, config.freeze).mask(problem.space)
     motion = Adam(problem.theta, moments, mask)
-    lr = problem.training.lr or 1e-3
+    # As far as moves the parameters by a hundredth of their length.
+    step = motion(np.array([1.0, _DAMPING[1]])) - problem.theta
+    reach = _MOVED * float(problem.theta.norm()) / (float(step.norm()) or 1.0)
     nothing = np.full(2, _NAN)
     directions = Directions(
         vectors=torch.zeros(2, problem.space.size, dtype=torch.float64),
@@ -221,8 +222,9 @@ def _of_adam(
         converged=np.ones(2, bool),
     )
     axes = (
-        positions(config.x, -10 * lr, 10 * lr, config.points),
+        positions(config.x, -reach, reach, config.points),
         positions(config.y, *_DAMPING, config.points),
     )
-    surveyor = Surveyor(problem, motion, config.statistics, counted)
+    counted = workspace.tally("points")
+    surveyor = Surveyor(problem, motion, config.statistics, counted, workspace.keeper)
     return Setting(directions, False, np.full((2, 2), _NAN), nothing.copy(), surveyor, base, axes)
