@@ -77,3 +77,14 @@ def test_the_notebook_cell() -> None:
     assert shown.startswith("<table>")
     assert "hessian/lambda_max" in shown
     assert "<script" not in shown
+
+
+def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    import lla
+    from tests.plots import build
+
+    for name, value in (("before", 10.0), ("after", 12.0)):
+        spectrum = build.spectrum(lambda_max=build.certified(value))
+        lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
+    exec(blocks("docs/compare.md")[0], {})
+    assert capsys.readouterr().out.startswith("larger 1.98")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import metric
 from lla.estimate import Estimate
 
@@ -58,5 +58,9 @@ ANALYSIS = Analysis(
     run="lla.analyses.baseline:run",
     work="lla.analyses.work:of_baseline",
     depends=(),
+    compared=Compared(alike=(), also={"gradient_norm": ("network",)}),
+    question="How well does it fit?",
     summary=("value", "accuracy", "gradient_norm"),
+    headline=(("value", "loss"), ("accuracy", "accuracy")),
+    sections="lla_plots.words.baseline:sections",
 )

@@ -158,7 +158,8 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
 def test_terminal_summary_and_files(samples: Path, tmp_path: Path) -> None:
     done = lla("analyze", *quick(samples, "digits_cnn.pt"), "-o", "out.h5", "--figures", "figures")
     assert done.exit_code == 0, done.stderr
-    assert "hessian/lambda_max" in done.stdout
+    assert "\nhessian/  " in done.stdout
+    assert "\n  lambda_max  " in done.stdout
     assert "wrote out.h5" in done.stdout
     assert "spectrum: done" in done.stderr
     assert max(len(line) for line in done.stdout.splitlines() if "wrote" not in line) <= 130

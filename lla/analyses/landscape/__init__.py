@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import Plot, array, group, metric
 from lla.analyses.spectrum import EIGENPAIRS
 
@@ -114,7 +114,15 @@ ANALYSIS = Analysis(
     result=LandscapeResult,
     run="lla.analyses.landscape.run:run",
     work="lla.analyses.work:of_landscape",
+    compared=Compared(
+        alike=("network",),
+        also={"quadratic_radius": ("landscape.*",)},
+        checks=("center_error", "curvature_alpha", "curvature_beta", "cosine", "non_finite"),
+    ),
     figures="lla_plots.landscape:figures",
     depends=EIGENPAIRS,
+    question="What does the loss look like around it?",
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
+    sections="lla_plots.words.landscape:sections",
+    steps="lla_plots.words.landscape:steps",
 )

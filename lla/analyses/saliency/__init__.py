@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, groups, metric
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ ANALYSIS = Analysis(
     result=SaliencyResult,
     run="lla.analyses.saliency.run:run",
     work="lla.analyses.work:of_saliency",
+    compared=Compared(alike=("saliency.layers",)),
     figures="lla_plots.saliency:figures",
     depends=("run.confidence",),
+    question="What did the network look at?",
     summary=("class_sensitivity",),
+    remedies=(Remedy(("class_sensitivity",), "images", 4),),
+    sections="lla_plots.words.saliency:sections",
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric
 from lla.curvature.names import OperatorName
 
@@ -177,8 +177,17 @@ ANALYSIS = Analysis(
     result=SpectrumResult,
     run="lla.analyses.spectrum.run:run",
     work="lla.analyses.work:of_spectrum",
+    compared=Compared(
+        alike=("network", "operator"),
+        also={"K_H0.5": ("spectrum.nodes", "spectrum.probes", "spectrum.steps")},
+        worse=("lambda_max", "trace", "frobenius"),
+        # It moves with where the quadrature's nodes fall: on equal weights with two seeds, by more
+        # than its interval, which is over the probes of one run.
+        indicative=("K_H0.5",),
+    ),
     figures="lla_plots.spectrum:figures",
     depends=ESTIMATES,
+    question="How sharp is it?",
     summary=(
         "lambda_max",
         "lambda_min",
@@ -191,4 +200,12 @@ ANALYSIS = Analysis(
         "K_H0.5",
         "type",
     ),
+    headline=(("lambda_max", "λ_max"), ("trace", "trace of the Hessian")),
+    remedies=(
+        Remedy(("lambda_max", "lambda_min"), "max_steps", 2),
+        Remedy(("trace", "frobenius", "effective_rank"), "max_probes", 4),
+        Remedy(("K_H1", "near_zero"), "steps", 4),
+        Remedy(("K_H0.5",), "probes", 4),
+    ),
+    sections="lla_plots.words.spectrum:sections",
 )

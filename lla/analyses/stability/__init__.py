@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric, verdicts
 from lla.analyses.spectrum import ESTIMATES
 
@@ -76,6 +76,16 @@ class StabilityResult:
     verdicts: tuple[Verdict, ...] = verdicts("what each condition says of the learning rate")
 
 
+# What the rules take from the training, so that a change of it is not taken for one of the minimum.
+_CURVATURE = ("network",)
+_RULE = (
+    "training.optimizer",
+    "training.momentum",
+    "training.nesterov",
+    "training.weight_decay",
+)
+_BATCH = ("training.batch_size", "training.samples")
+
 ANALYSIS = Analysis(
     name="stability",
     about="Stability conditions of (S)GD at the checkpoint's learning rate and batch size",
@@ -84,8 +94,23 @@ ANALYSIS = Analysis(
     result=StabilityResult,
     run="lla.analyses.stability.run:run",
     work="lla.analyses.work:of_stability",
+    compared=Compared(
+        alike=(),
+        also={
+            "sharpness_times_lr": _CURVATURE,
+            "gd_max_lr": (*_CURVATURE, *_RULE),
+            "trace_max_lr": _CURVATURE,
+            "trace_frobenius_max_lr": (*_CURVATURE, *_BATCH),
+            "batch_sharpness": (*_CURVATURE, *_BATCH),
+            "batch_sharpness_max_lr": (*_CURVATURE, *_RULE, *_BATCH),
+            "sgd_max_lr": (*_CURVATURE, *_RULE, *_BATCH),
+        },
+        worse=("batch_sharpness",),
+        given=("lr", "batch_size"),
+    ),
     figures="lla_plots.stability:figures",
     depends=(*ESTIMATES, "training"),
+    question="Is it stable at its learning rate?",
     summary=(
         "lr",
         "batch_size",
@@ -94,4 +119,8 @@ ANALYSIS = Analysis(
         "sgd_max_lr",
         "batch_sharpness",
     ),
+    headline=(("lr", "learning rate in use"), ("sgd_max_lr", "largest stable rate")),
+    remedies=(Remedy(("batch_sharpness",), "max_batches", 4),),
+    sections="lla_plots.words.stability:sections",
+    steps="lla_plots.words.stability:steps",
 )
