@@ -32,7 +32,7 @@ from lla.analyses.landscape import LandscapeConfig
 from lla.analyses.landscape.evaluation import Linear, Surveyor
 from lla.analyses.landscape.planes import surface_of
 from lla.analyses.landscape.setting import Setting, setting_of
-from lla.pipeline import workspace_of
+from lla.execution import followed, workspace_of
 from lla.problem import Problem
 from lla.problem.problem import copied
 from lla.progress import Silent
@@ -100,7 +100,7 @@ def agreement(problem: Problem, setting: Setting, loss: np.ndarray) -> float:
 def compare(name: str, problem: Problem, points: int) -> None:
     """Measure one problem and print its rows."""
     config = LandscapeConfig(normalization="filter", points=points, accuracy=0)
-    workspace = workspace_of(problem, resolve(()), Silent())
+    workspace = workspace_of(resolve(()), problem.device, Silent())
     # The chunk that a run would measure.
     from lla.curvature.plan import planned
 

@@ -17,7 +17,8 @@ from lla.analyses.landscape.normalization import normalized, orthogonalized
 from lla.analyses.landscape.run import run
 from lla.analyses.landscape.setting import setting_of
 from lla.errors import ConfigurationError, LlaError
-from lla.pipeline import prepare, workspace_of
+from lla.execution import workspace_of
+from lla.pipeline import prepare
 from lla.problem import Problem
 from lla.problem.parameters import ParameterSpace
 from lla.progress import Silent
@@ -85,7 +86,7 @@ def problem_of(folder: Path, dtype: str = "float64") -> tuple[Problem, Any]:
     }
     path = folder / "step-8.pt"
     problem, _, settings = prepare(path, gather(path, flags=stated))
-    return problem, workspace_of(problem, settings, Silent())
+    return problem, workspace_of(settings, problem.device, Silent())
 
 
 def exact(problem: Problem, theta: np.ndarray) -> float:

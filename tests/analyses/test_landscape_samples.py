@@ -12,7 +12,8 @@ from lla.analyses.landscape import LandscapeConfig
 from lla.analyses.landscape.evaluation import Linear, Surveyor
 from lla.analyses.landscape.run import run
 from lla.analyses.landscape.setting import setting_of
-from lla.pipeline import prepare, workspace_of
+from lla.execution import workspace_of
+from lla.pipeline import prepare
 from lla.problem import Problem, from_objects
 from lla.problem.pooling import fast_pooling
 from lla.progress import Silent
@@ -26,7 +27,7 @@ def problem_of(name: str, dtype: str = "float32", limit: int = 128) -> tuple[Pro
     stated = {**QUICK, "data": {"limit": limit}, "run": {"dtype": dtype}}
     path = SAMPLES / name
     problem, _, settings = prepare(path, gather(path, flags=stated))
-    return problem, workspace_of(problem, settings, Silent())
+    return problem, workspace_of(settings, problem.device, Silent())
 
 
 def directly(problem: Problem, theta: torch.Tensor) -> float:
@@ -77,7 +78,7 @@ def test_checks_fail_where_kinks_bend_the_loss() -> None:
     data = (torch.ones(4, 1), torch.zeros(4, 1))
     problem = from_objects(Kink(), data, lambda output, target: output.mean(), dtype="float64")
     _, _, settings = None, None, gather("none.pt", flags=QUICK)
-    workspace = workspace_of(problem, settings, Silent())
+    workspace = workspace_of(settings, problem.device, Silent())
     result = run(problem, LandscapeConfig(axes="random", normalization="none"), workspace)
     assert result.checks.value != "passed"
     assert "dᵀHd" in result.checks.why
