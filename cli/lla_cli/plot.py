@@ -28,6 +28,12 @@ def _plot(
     formats: Annotated[
         str, typer.Option("--format", help="png, svg, pdf, or several with commas")
     ] = "png",
+    width: Annotated[
+        str,
+        typer.Option(
+            "--width", help="on paper: full (180 mm), column (85 mm), or mm", metavar="WIDTH"
+        ),
+    ] = "full",
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     with guarded(debug=debug):
@@ -36,5 +42,6 @@ def _plot(
         from lla.report import read
 
         names = [name for text in only or () for name in text.split(",")]
-        for path in save(read(report), Path(output), formats=formats.split(","), only=names):
+        kinds = formats.split(",")
+        for path in save(read(report), Path(output), kinds, names, width):
             print(path)

@@ -13,24 +13,27 @@ from matplotlib.ticker import MaxNLocator
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
 from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
-from lla_plots.style import VERMILLION, new_figure, symbols
+from lla_plots.style import VERMILLION, narrow, new_figure
+from lla_plots.text import symbols
 
 __all__ = ["draw_surface"]
 
 
 def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     """Draw the surface; its height is the logarithm where the loss spans orders of magnitude."""
-    figure = new_figure(6.6, 5.1, caption)
-    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     loss = masked_loss(result)
     norm = loss_norm(loss)
     logarithmic = isinstance(norm, LogNorm)
+    title = "Loss surface, contours below" + (", logarithmic height" if logarithmic else "")
+    notes = [note.replace("(hatched)", "(gaps)") for note in warnings(result)]
+    figure = new_figure(2.9 if narrow() else 4.4, caption, title, notes)
+    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     # mplot3d has no logarithmic axes: the logarithm is drawn, and the ticks say the loss.
     height = np.ma.filled(np.ma.log10(loss) if logarithmic else loss, np.nan)
     x, y = np.meshgrid(result.surface.alpha, result.surface.beta, indexing="ij")
     low, high = float(np.nanmin(height)), float(np.nanmax(height))
     span = (high - low) or 1.0
-    floor = low - 0.45 * span
+    floor = low - 0.5 * span
     colormap, shading = ScalarMappable().get_cmap(), Normalize(low, low + span)
     if high > low:
         axes.contourf(
@@ -38,13 +41,13 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
         )
     axes.plot_surface(
         x, y, height, facecolors=colormap(shading(height)), rcount=80, ccount=80, shade=False,
-        linewidth=0.15, edgecolor=(0, 0, 0, 0.25), zorder=1,
+        linewidth=0.15, edgecolor=(0, 0, 0, 0.3), zorder=1,
     )  # fmt: skip
     _mark_center(axes, result, height, floor)
     axes.set_zlim(floor, low + 1.02 * span)
-    _label_surface(axes, result, low, high, logarithmic)
-    mappable = ScalarMappable(norm, colormap)
-    color_bar(axes, mappable, "loss", shrink=0.55, pad=0.08)
+    _label_surface(axes, result, (low, high), logarithmic)
+    if not narrow():
+        color_bar(axes, ScalarMappable(norm, colormap), "loss", shrink=0.6, pad=0.1, aspect=18)
     return figure
 
 
@@ -52,39 +55,37 @@ def _mark_center(axes: Any, result: LandscapeResult, height: np.ndarray, floor: 
     alpha, beta, _ = center(result)
     a, b = result.surface.alpha[alpha], result.surface.beta[beta]
     if np.isfinite(height[alpha, beta]):
-        axes.plot([a, a], [b, b], [floor, height[alpha, beta]], color=VERMILLION, lw=1.4, zorder=4)
-    axes.plot([a], [b], [floor], "*", color=VERMILLION, mec="white", ms=11, zorder=5)
+        axes.plot([a, a], [b, b], [floor, height[alpha, beta]], color=VERMILLION, lw=1.3, zorder=4)
+    axes.plot([a], [b], [floor], "*", color=VERMILLION, mec="white", ms=10, zorder=5)
+    axes.text(a, b, floor, "  checkpoint", color="white", fontweight="bold", zorder=6)
 
 
 def _label_surface(
-    axes: Any, result: LandscapeResult, low: float, high: float, logarithmic: bool
+    axes: Any, result: LandscapeResult, ends: tuple[float, float], logarithmic: bool
 ) -> None:
-    labels = [symbols(label).replace(", λ", ",\nλ") for label in axis_labels(result)]
-    axes.set_xlabel(labels[0], labelpad=9)
-    axes.set_ylabel(labels[1], labelpad=9)
-    if logarithmic:
-        decades = np.arange(np.ceil(low), np.floor(high) + 1)
-        axes.set_zticks(decades, [number(float(10**decade)) for decade in decades])
-    else:
-        ticks = np.asarray(MaxNLocator(4).tick_values(low, high))
-        axes.set_zticks(ticks[(ticks >= low) & (ticks <= high)])
-    axes.figure.suptitle(
-        "Loss surface" + (", logarithmic height" if logarithmic else ""),
-        x=0.012,
-        ha="left",
-        fontsize=10,
-    )
-    axes.locator_params(axis="x", nbins=5)
-    axes.locator_params(axis="y", nbins=5)
+    # The long names of the axes stand level below the box: turned with its edges they run into it.
+    names = [symbols(label) for label in axis_labels(result)]
+    axes.set_xlabel("α", labelpad=-4)
+    axes.set_ylabel("β", labelpad=-4)
+    axes.set_title("\n".join(names), y=-0.08, va="top", loc="center")
+    ticks, words = _heights(*ends, logarithmic)
+    axes.set_zticks(ticks, words)
+    axes.set_zlabel("loss", labelpad=-1)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_tick_params(pad=-1)
+    # The outermost ticks of two axes would meet in their corner.
+    axes.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
+    axes.yaxis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.view_init(elev=28, azim=-58)
-    axes.set_box_aspect((1, 1, 0.75), zoom=0.98)
-    lines = warnings(result)
-    if lines:
-        axes.text2D(
-            0.0,
-            0.93,
-            symbols("\n".join(lines)),
-            transform=axes.transAxes,
-            fontsize=8,
-            color=VERMILLION,
-        )
+    axes.set_box_aspect((1, 1, 0.75), zoom=1.12)
+
+
+def _heights(low: float, high: float, logarithmic: bool) -> tuple[np.ndarray, list[str]]:
+    """Ticks of the height, and what they say."""
+    if not logarithmic:
+        ticks = np.asarray(MaxNLocator(4).tick_values(low, high))
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        return ticks, [number(float(tick)) for tick in ticks]
+    decades = np.arange(np.ceil(low), np.floor(high) + 1)
+    decades = decades[:: 1 + len(decades) // 6]
+    return decades, [number(float(10**decade)) for decade in decades]
