@@ -15,7 +15,8 @@ from matplotlib.patches import Patch
 
 from lla.analyses.spectrum import Density, SpectrumResult
 from lla.numbers import number
-from lla_plots.style import BLACK, BLUE, GREY, ORANGE, VERMILLION, legend_above
+from lla_plots.style import BLACK, BLUE, GREY, ORANGE, VERMILLION, legend_above, page_width, size
+from lla_plots.text import wrapped
 
 __all__ = ["draw_bulk"]
 
@@ -60,7 +61,8 @@ def draw_bulk(axes: Axes, result: SpectrumResult, label: str) -> None:
         result.eigenvalues, np.full(result.eigenvalues.shape, 0.97), "v", ms=3.5,
         color=VERMILLION, transform=place, clip_on=False,
     )  # fmt: skip
-    axes.set_xlabel(f"{label}, logarithmic beyond ±{number(threshold, 2)}")
+    words = f"{label}, logarithmic beyond ±{number(threshold, 2)}"
+    axes.set_xlabel("\n".join(wrapped(words, 0.8 * page_width(), size("text"))))
     axes.grid(axis="y")
     legend_above(axes, _TITLE, _legend(shares, edges, kept))
 

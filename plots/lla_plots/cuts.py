@@ -16,10 +16,10 @@ from lla.estimate import Estimate
 from lla.numbers import interval, number
 from lla_plots.plane import axis_labels, center, masked_loss, warnings
 from lla_plots.style import (
+    BLACK,
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     VERMILLION,
     log_worthy,
     narrow,
@@ -31,8 +31,8 @@ __all__ = ["draw_cuts"]
 
 _DECADES = 1e3
 _LOSS: dict[str, Any] = {"color": BLUE, "lw": 1.2, "marker": "o", "ms": 2.6}
-_MODEL: dict[str, Any] = {"color": ORANGE, "lw": 1.6, "ls": "--"}
-_HOLE: dict[str, Any] = {"color": VERMILLION, "marker": "x", "ms": 4, "ls": "none"}
+_MODEL: dict[str, Any] = {"color": VERMILLION, "lw": 1.6, "ls": "--"}
+_HOLE: dict[str, Any] = {"color": BLACK, "marker": "x", "ms": 4, "ls": "none"}
 _HOLDS: dict[str, Any] = {"color": GREEN, "alpha": 0.14, "lw": 0}
 _BREAKS: dict[str, Any] = {"fc": "none", "ec": GREEN, "hatch": "/////", "alpha": 0.7, "lw": 0}
 

@@ -35,7 +35,7 @@ from lla_plots.text import symbols
 
 __all__ = ["draw_map", "figures"]
 
-_HOLES = {"fc": "#E4E4E4", "ec": "#8A8A8A", "hatch": "xxx", "lw": 0.0}
+_HOLES: dict[str, Any] = {"fc": "#E4E4E4", "ec": "#8A8A8A", "hatch": "xxx", "lw": 0.0}
 _HEIGHT = {False: 4.6, True: 3.0}
 
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from lla.analyses.spectrum import Layers
 from lla.numbers import number
 from lla_plots.style import BLACK, BLUE, ORANGE, VERMILLION, narrow, new_figure, size
-from lla_plots.text import fitted, symbols
+from lla_plots.text import distinct, fitted, symbols
 
 __all__ = ["draw_layers", "draw_traces", "largest"]
 
@@ -92,7 +92,7 @@ def draw_traces(axes: Axes, layers: Layers, chosen: np.ndarray, room: float) -> 
     _name_rows(axes, layers, chosen, room)
     axes.axvline(0, color=BLACK, lw=0.8)
     axes.set_xlim(*limits)
-    axes.set_xlabel("trace (loss units); number: share of the whole")
+    axes.set_xlabel("trace (loss units); share" + ("" if narrow() else " of the whole"))
 
 
 def _draw_largest(axes: Axes, layers: Layers, chosen: np.ndarray, *, named: bool) -> None:
@@ -147,7 +147,8 @@ def _draw_intervals(
 
 
 def _name_rows(axes: Axes, layers: Layers, chosen: np.ndarray, room: float) -> None:
-    names = [symbols(fitted(layers.names[index], room, size("small"))) for index in chosen]
+    shown = distinct([layers.names[index] for index in chosen], room, size("small"))
+    names = [symbols(fitted(name, room, size("small"))) for name in shown]
     axes.set_yticks(np.arange(len(chosen)), names)
     axes.set_ylim(len(chosen) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)

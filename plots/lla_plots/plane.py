@@ -139,7 +139,7 @@ def color_bar(axes: Axes, mappable: ScalarMappable, label: str, **where: Any) ->
     if figure is None:
         return None
     bar = figure.colorbar(mappable, ax=axes, label=label, **where)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if isinstance(mappable.norm, LogNorm):
         low, high = float(mappable.norm.vmin or 1.0), float(mappable.norm.vmax or 1.0)
         bar.locator = LogLocator(subs=(1.0, 2.0, 5.0) if high < 500 * low else (1.0,), numticks=7)

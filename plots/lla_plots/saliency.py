@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from lla.analyses.saliency import SaliencyResult
 from lla.numbers import interval
-from lla_plots.style import VERMILLION, narrow, new_figure, page_width, size, styled
-from lla_plots.text import fitted, symbols
+from lla_plots.style import VERMILLION, new_figure, page_width, size, styled
+from lla_plots.text import fitted, symbols, wrapped
 
 __all__ = ["figures"]
 
@@ -21,7 +21,9 @@ _MOST_IMAGES = 16
 _MOST_LAYERS = 5
 _TALLEST = 8.6
 _LARGEST_CELL = 1.1
+_SMALLEST_CELL = 0.28
 _GAP, _APART = 0.06, 0.2
+_BAR = 0.7
 _COLORMAP = "inferno"
 
 
@@ -55,13 +57,14 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
     title = "Where the network looks: NormGrad maps"
     if shown < len(result.images):
         title += f" of {shown} of {len(result.images)} images"
-    line = 1.3 * size("tiny") / 72
+    line = _line()
     top = 2 * line + 0.04
-    height = top + layout.rows * (layout.cell + line + _GAP) + 0.5
+    words = _explanation(result)
+    height = top + layout.rows * (layout.cell + line + _GAP) + len(words) * line + 0.16
     figure = new_figure(height, caption, title)
     engine = figure.get_layout_engine()
     assert engine is not None
-    left, bottom, _, share = (float(x) for x in engine.get()["rect"])  # type: ignore[attr-defined]
+    left, bottom, _, share = (float(x) for x in engine.get()["rect"])
     figure.set_layout_engine("none")
     width, total = (float(x) for x in figure.get_size_inches())
     ceiling = (bottom + share) * total - top
@@ -77,28 +80,33 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
         x = 0.09 + left + block * (layout.width + _APART)
         y = ceiling - layout.cell - row * (layout.cell + line + _GAP)
         cells = [cell_at(x + k * (layout.cell + _GAP), y) for k in range(layout.columns)]
-        _draw_image(cells, result, layers, index)
+        _draw_image(cells, result, layers, index, layout.cell)
         if row == 0:
             _name_columns(cells, layers, layout.cell)
-    _explain(figure, result, bottom * total)
+    _explain(figure, words, bottom * total)
     return {"saliency": figure}
 
 
 def _layout(count: int, columns: int) -> _Layout:
-    """The arrangement with the largest cells that fit the page."""
+    """The arrangement with the largest cells that fit the page, of fewer images if they must."""
     room = page_width() - 0.18
-    line = 1.3 * size("tiny") / 72
+    line = _line()
     best = _Layout(1, 1, columns, 0.0)
     for abreast in range(1, 5):
         rows = -(-count // abreast)
         wide = (room - (abreast - 1) * _APART) / abreast / columns - _GAP
-        cell = min(wide, _TALLEST / rows - line - _GAP, _LARGEST_CELL)
+        tallest = min(_TALLEST, 1.7 * page_width())
+        cell = min(wide, tallest / rows - line - _GAP, _LARGEST_CELL)
         if cell > best.cell + 1e-9:
             best = _Layout(abreast, rows, columns, cell)
+    if best.cell < _SMALLEST_CELL and count > 1:
+        return _layout(count - 1, columns)
     return best
 
 
-def _draw_image(cells: list[Axes], result: SaliencyResult, layers: list[str], index: int) -> None:
+def _draw_image(
+    cells: list[Axes], result: SaliencyResult, layers: list[str], index: int, cell: float
+) -> None:
     assert result.images is not None
     picture = _shown(result.images[index])
     extent = (0.0, float(picture.shape[1]), float(picture.shape[0]), 0.0)
@@ -123,48 +131,58 @@ def _draw_image(cells: list[Axes], result: SaliencyResult, layers: list[str], in
         layer = result.maps[name]
         axes.imshow(layer.normalized[index], cmap=_COLORMAP, vmin=0, vmax=1, extent=extent)
         if layer.degenerate[index]:
-            _mark_degenerate(axes)
+            _mark_degenerate(axes, cell)
 
 
 def _name_columns(cells: list[Axes], layers: list[str], cell: float) -> None:
     names = ["input", "overlay", *layers]
     lift = 1.3 * size("tiny") + 3
     for axes, name in zip(cells, names, strict=True):
-        words = symbols(fitted(name, cell + _GAP / 2, size("tiny")))
+        words = symbols(fitted(name, 0.9 * cell, size("tiny")))
         axes.annotate(
             words, (0.5, 1), xycoords="axes fraction", xytext=(0, lift), ha="center", va="bottom",
             textcoords="offset points", fontsize=size("tiny"), fontweight="bold",
         )  # fmt: skip
 
 
-def _mark_degenerate(axes: Axes) -> None:
+def _mark_degenerate(axes: Axes, cell: float) -> None:
+    words = "constant\nmap" if cell > 0.55 else "const."
     axes.text(
-        0.5, 0.5, "constant\nmap", transform=axes.transAxes, ha="center", va="center",
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center",
         fontsize=size("tiny"), bbox={"fc": "white", "ec": VERMILLION, "pad": 1.5},
     )  # fmt: skip
 
 
-def _explain(figure: Figure, result: SaliencyResult, bottom: float) -> None:
-    """Below the images: the scale of the maps, and how much they depend on the class."""
+def _explanation(result: SaliencyResult) -> list[str]:
+    """What stands below the images: what the maps are, how much they depend on the class."""
+    words = [
+        "maps: each scaled to its own range; overlay: their geometric mean over the input",
+        "pred.: the predicted class, whose logit is explained",
+    ]
+    if result.class_sensitivity.exists:
+        sure = interval(result.class_sensitivity)
+        words.append(f"maps of the most and the least likely class correlate at {sure}")
+    room = page_width() - _BAR - 0.4
+    return [line for text in words for line in wrapped(text, room, size("tiny"))]
+
+
+def _explain(figure: Figure, lines: list[str], bottom: float) -> None:
     width, height = (float(x) for x in figure.get_size_inches())
-    bar = figure.add_axes((0.09 / width, (bottom + 0.24) / height, 1.1 / width, 0.08 / height))
+    top = bottom + len(lines) * _line() + 0.04
+    box = (0.12 / width, (top - 0.11) / height, _BAR / width, 0.08 / height)
+    bar = figure.add_axes(box)
     figure.colorbar(
         ScalarMappable(Normalize(0, 1), _COLORMAP), cax=bar, orientation="horizontal", ticks=(0, 1)
     )
     bar.tick_params(labelsize=size("tiny"), length=2, pad=1)
-    words = [
-        "map of each image, scaled to its own range",
-        "pred.: predicted class, whose logit is explained",
-    ]
-    if result.class_sensitivity.exists:
-        sure = interval(result.class_sensitivity)
-        words.append(f"maps of most and least likely class correlate at {sure}")
-    elif not narrow():
-        words.append("overlay: geometric mean of the layers' maps over the input")
     figure.text(
-        1.35 / width, (bottom + 0.39) / height, symbols("\n".join(words)), fontsize=size("tiny"),
+        (_BAR + 0.3) / width, top / height, symbols("\n".join(lines)), fontsize=size("tiny"),
         va="top", linespacing=1.25,
     )  # fmt: skip
+
+
+def _line() -> float:
+    return 1.3 * size("tiny") / 72
 
 
 def _classes(result: SaliencyResult, index: int) -> tuple[str, bool]:

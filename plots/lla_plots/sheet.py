@@ -31,6 +31,7 @@ class Look:
         bold: Whether it is bold.
         indent: Of its lines, in inches.
         most: Lines at most; 0: any number.
+        whole: Whether a long word goes on in the next line instead of being cut.
     """
 
     kind: str = "text"
@@ -38,6 +39,7 @@ class Look:
     bold: bool = False
     indent: float = 0.0
     most: int = 0
+    whole: bool = False
 
     @property
     def line(self) -> float:
@@ -55,12 +57,13 @@ class Sheet:
         width: Of the column.
     """
 
-    def __init__(self, title: str, caption: str) -> None:
+    def __init__(self, name: str, title: str, caption: str) -> None:
         self.figure = Figure(figsize=(_WIDTH, _HEIGHT))
         FigureCanvasAgg(self.figure)
         self.x, self.y, self.width = _SIDE, _TOP, _WIDTH - 2 * _SIDE
+        room = 0.97 * self.width - text_width(title, 14)
         self.figure.text(
-            *self._at(self.x, self.y), symbols(fitted(title, 0.95 * self.width, 14)), fontsize=14,
+            *self._at(self.x, self.y), symbols(fitted(name, room, 14) + title), fontsize=14,
             va="top", gid="title",
         )  # fmt: skip
         self.y += 0.32
@@ -92,7 +95,7 @@ class Sheet:
     def lines_of(self, text: str, look: Look = Look()) -> list[str]:
         """A paragraph's lines in the current column; bold letters are a tenth wider."""
         room = (self.width - look.indent) / (1.1 if look.bold else 1.0)
-        return wrapped(text, room, size(look.kind), look.most)
+        return wrapped(text, room, size(look.kind), look.most, whole=look.whole)
 
     def paragraph(self, text: str, look: Look = Look(), gap: float = 0.04) -> None:
         """Write text in the current column."""

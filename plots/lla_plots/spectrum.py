@@ -28,7 +28,7 @@ def figures(result: SpectrumResult, caption: str) -> dict[str, Figure]:
 
 def matrix(result: SpectrumResult) -> str:
     """What the spectrum is of, as "Hessian"."""
-    known: dict[str, str] = dict(OPERATORS)
+    known = {str(name): about for name, about in OPERATORS.items()}
     return known.get(result.operator.value, result.operator.value).partition(",")[0]
 
 
@@ -39,7 +39,8 @@ def eigenvalue_label(result: SpectrumResult) -> str:
 
 def _spectrum(result: SpectrumResult, caption: str) -> Figure:
     open_ones = int(np.sum(~result.converged.astype(bool)))
-    notes = (f"{open_ones} eigenvalues have not converged (hollow)",) if open_ones else ()
+    what = "1 eigenvalue has" if open_ones == 1 else f"{open_ones} eigenvalues have"
+    notes = (f"{what} not converged (hollow)",) if open_ones else ()
     figure = new_figure(
         5.6 if narrow() else 6.6, caption, f"Spectrum of the {matrix(result)}", notes
     )

@@ -19,7 +19,7 @@ from lla_plots.style import (
     size,
     styled,
 )
-from lla_plots.text import symbols, wrapped
+from lla_plots.text import symbols, text_width, wrapped
 
 __all__ = ["MARKERS", "draw_conditions", "figures"]
 
@@ -90,8 +90,18 @@ def _tops(result: StabilityResult) -> tuple[list[float], float]:
     tops, y = [], 0.0
     for row in range(len(result.conditions.names)):
         tops.append(y)
-        y += _WORDS + _BAR + _REASON * len(_reason(result, row)) + _GAP
+        y += _WORDS * _word_lines(result, row) + _BAR + _REASON * len(_reason(result, row)) + _GAP
     return tops, y
+
+
+def _word_lines(result: StabilityResult, row: int) -> int:
+    """Lines for name and verdict: two where both do not fit beside each other."""
+    both = f"{result.conditions.names[row]}  {_said(result, row)}"
+    return 1 + (text_width(both, size("text")) * 1.15 > 0.96 * page_width())
+
+
+def _said(result: StabilityResult, row: int) -> str:
+    return f"{outcome(result.conditions.verdict[row])}: {_words(result, row)}"
 
 
 def _reason(result: StabilityResult, row: int) -> list[str]:
@@ -119,16 +129,17 @@ def _draw_row(
     color = OUTCOME_COLORS.get(verdict, BLACK)
     applies = verdict != "not_applicable"
     place = axes.get_yaxis_transform()
-    name, y = top + _WORDS / 2, top + _WORDS + _BAR / 2
+    lines = _word_lines(result, row)
+    name, y = top + _WORDS / 2, top + _WORDS * lines + _BAR / 2
     white = {"fc": "white", "ec": "none", "pad": 0.8}
     axes.text(
         0.0, name, symbols(found.names[row]), transform=place, va="center", fontweight="bold",
         bbox=white, zorder=6,
     )  # fmt: skip
     axes.text(
-        1.0, name, f"{outcome(verdict)}: {_words(result, row)}", transform=place, va="center",
-        ha="right", color=color, fontweight="bold" if applies else "normal", bbox=white,
-        zorder=6,
+        2.0 - lines, name + _WORDS * (lines - 1), _said(result, row), transform=place, va="center",
+        ha="right" if lines == 1 else "left", color=color, bbox=white, zorder=6,
+        fontweight="bold" if applies else "normal",
     )  # fmt: skip
     limit = float(found.max_lr[row])
     if applies and limit > 0:
@@ -138,7 +149,7 @@ def _draw_row(
     if limit > 0 and np.isfinite(limit):
         _draw_limit(axes, result, row, y, limits)
     for line, reason in enumerate(_reason(result, row)):
-        at = top + _WORDS + _BAR + _REASON * (line + 0.5)
+        at = y + _BAR / 2 + _REASON * (line + 0.5)
         axes.text(
             0.0, at, symbols(reason), transform=place, va="center", fontsize=size("small"),
             color="#555555", zorder=6, bbox=white,
@@ -178,7 +189,15 @@ def _draw_limit(
             clip_on=False,
         )
     face = color if verdict != "not_applicable" else "white"
-    axes.plot(limit, y, MARKERS.get(verdict, "o"), ms=6.5, mfc=face, mec=color, zorder=5)
+    axes.plot(
+        limit,
+        y,
+        MARKERS.get(verdict, "o"),
+        ms=8 if verdict == "violated" else 6.5,
+        mfc=face,
+        mec=color,
+        zorder=5,
+    )
 
 
 def _clipped(end: float, limits: tuple[float, float]) -> float:

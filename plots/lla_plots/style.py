@@ -190,10 +190,9 @@ def new_figure(
     lines = wrapped(caption, width - 2 * _MARGIN, size("tiny"), joint=" · ")
     warned = _note_lines(notes, width)
     columns, rows = _legend_shape(legend, width - 2 * _MARGIN)
-    title_height, notes_height = (
-        _lines_height("title", bool(title)),
-        _lines_height("small", len(warned)),
-    )
+    titled = wrapped(title, width - 2 * _MARGIN, size("title"), 3)
+    title_height = _lines_height("title", len(titled))
+    notes_height = _lines_height("small", len(warned))
     above = title_height + notes_height + _lines_height("small", rows)
     below = _lines_height("tiny", len(lines))
     total = height + above + below
@@ -204,7 +203,14 @@ def new_figure(
         color="#555555", va="bottom", linespacing=_LINE, gid="footer",
     )  # fmt: skip
     top = 1 - 0.05 / total
-    figure.text(_MARGIN / width, top, symbols(title), fontsize=size("title"), va="top", gid="title")
+    figure.text(
+        _MARGIN / width,
+        top,
+        symbols("\n".join(titled)),
+        fontsize=size("title"),
+        va="top",
+        gid="title",
+    )
     figure.text(
         _MARGIN / width, top - title_height / total, symbols("\n".join(warned)),
         fontsize=size("small"), color=WARNING, va="top", linespacing=_LINE, gid="notes",
@@ -236,9 +242,12 @@ def _legend_shape(handles: Sequence[Any], room: float) -> tuple[int, int]:
     if not handles:
         return 1, 0
     # A mark and its gaps take as much as four letters of the font's size.
-    each = max(text_width(str(handle.get_label()), size("small")) for handle in handles)
-    each += 4 * size("small") / 72
-    columns = int(np.clip(room // each, 1, len(handles)))
+    widths = np.array([text_width(str(h.get_label()), size("small")) for h in handles])
+    widths += 4.2 * size("small") / 72
+    columns = len(handles)
+    # As matplotlib does, each column is filled from the top before the next.
+    while columns > 1 and sum(part.max() for part in np.array_split(widths, columns)) > room:
+        columns -= 1
     return columns, -(-len(handles) // columns)
 
 

@@ -33,8 +33,8 @@ _ROWS = 28
 _VERDICTS = 8
 _APART = 0.25
 _NAMES = 1.42
-_DENSITY = 1.75
-_LEAST, _MOST = 1.2, 2.5
+_DENSITY = 1.6
+_LEAST, _MOST = 1.0, 2.5
 
 _PLAIN, _SMALL, _FAINT = Look(), Look("small"), Look("small", GREY)
 
@@ -59,7 +59,7 @@ def figure(report: Report) -> Figure:
 @styled
 def _page(report: Report) -> Figure:
     name = report.checkpoint.path.rpartition("/")[2] or "live module"
-    sheet = Sheet(f"{name}: what the loss looks like around it", report.caption)
+    sheet = Sheet(name, ": what the loss looks like around it", report.caption)
     told = {section.id: section for section in sections(report, {"spectrum": ("layers",)})}
     results = {type(result): result for _, result in report.analyses()}
     spectrum, plane = results.get(SpectrumResult), results.get(LandscapeResult)
@@ -169,7 +169,7 @@ def _places(
                 _shrink(axes)
             end = max(end, sheet.y)
     if plane is not None and "landscape" in told:
-        with sheet.column(width + _APART, width):
+        with sheet.column(width + _APART if end > start else 0.0, width):
             tall = _room(sheet, told["landscape"], height)
             if tall and masked_loss(plane).count():
                 axes = sheet.axes(tall, 0.55, 0.4)
@@ -212,7 +212,7 @@ def _next_lines(found: tuple[Step, ...]) -> list[tuple[str, Look]]:
     for number, step in enumerate(found[:_STEPS], start=1):
         lines.append((f"{number}. {step.text}", Look(most=3)))
         if step.command:
-            lines.append((step.command, Look("small", "#444444", indent=0.17, most=2)))
+            lines.append((step.command, Look("small", "#444444", indent=0.17, most=4, whole=True)))
     if len(found) > _STEPS:
         lines.append((f"… and {len(found) - _STEPS} more: see lla report.", _FAINT))
     return lines

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
@@ -26,7 +27,7 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     logarithmic = isinstance(norm, LogNorm)
     title = "Loss surface, contours below" + (", logarithmic height" if logarithmic else "")
     notes = [note.replace("(hatched)", "(gaps)") for note in warnings(result)]
-    figure = new_figure(2.9 if narrow() else 4.4, caption, title, notes)
+    figure = new_figure(3.0 if narrow() else 4.4, caption, title, notes)
     axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
     # mplot3d has no logarithmic axes: the logarithm is drawn, and the ticks say the loss.
     height = np.ma.filled(np.ma.log10(loss) if logarithmic else loss, np.nan)
@@ -57,7 +58,8 @@ def _mark_center(axes: Any, result: LandscapeResult, height: np.ndarray, floor: 
     if np.isfinite(height[alpha, beta]):
         axes.plot([a, a], [b, b], [floor, height[alpha, beta]], color=VERMILLION, lw=1.3, zorder=4)
     axes.plot([a], [b], [floor], "*", color=VERMILLION, mec="white", ms=10, zorder=5)
-    axes.text(a, b, floor, "  checkpoint", color="white", fontweight="bold", zorder=6)
+    outlined = [withStroke(linewidth=1.5, foreground="#333333")]
+    axes.text(a, b, floor, "  checkpoint", color="white", path_effects=outlined, zorder=6)
 
 
 def _label_surface(
@@ -67,17 +69,17 @@ def _label_surface(
     names = [symbols(label) for label in axis_labels(result)]
     axes.set_xlabel("α", labelpad=-4)
     axes.set_ylabel("β", labelpad=-4)
-    axes.set_title("\n".join(names), y=-0.08, va="top", loc="center")
+    axes.set_title("\n".join(names), y=-0.12 if narrow() else -0.08, va="top", loc="center")
     ticks, words = _heights(*ends, logarithmic)
     axes.set_zticks(ticks, words)
-    axes.set_zlabel("loss", labelpad=-1)
-    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-        axis.set_tick_params(pad=-1)
+    axes.set_zlabel("loss", labelpad=-2 if narrow() else 2)
+    for axis, pad in ((axes.xaxis, -1), (axes.yaxis, -1), (axes.zaxis, 2)):
+        axis.set_tick_params(pad=pad)
     # The outermost ticks of two axes would meet in their corner.
     axes.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.yaxis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.view_init(elev=28, azim=-58)
-    axes.set_box_aspect((1, 1, 0.75), zoom=1.12)
+    axes.set_box_aspect((1, 1, 0.75), zoom=0.98 if narrow() else 1.12)
 
 
 def _heights(low: float, high: float, logarithmic: bool) -> tuple[np.ndarray, list[str]]:

@@ -8,7 +8,7 @@ from functools import cache, lru_cache
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
-__all__ = ["FONT", "fitted", "short", "symbols", "text_width", "wrapped"]
+__all__ = ["FONT", "distinct", "fitted", "short", "symbols", "text_width", "wrapped"]
 
 FONT = "DejaVu Sans"
 _POINTS_PER_INCH = 72.0
@@ -23,7 +23,9 @@ def text_width(text: str, size: float) -> float:
     return size / _POINTS_PER_INCH * sum(map(_advance, text))
 
 
-def wrapped(text: str, width: float, size: float, most: int = 0, joint: str = " ") -> list[str]:
+def wrapped(
+    text: str, width: float, size: float, most: int = 0, joint: str = " ", *, whole: bool = False
+) -> list[str]:
     """A text as lines no wider than asked.
 
     Args:
@@ -32,12 +34,16 @@ def wrapped(text: str, width: float, size: float, most: int = 0, joint: str = " 
         size: Of the font, in points.
         most: Lines at most, the last then ends with an ellipsis; 0: any number.
         joint: Where a line may end; its visible part stays at the line's end.
+        whole: A word wider than a line goes on in the next instead of being cut.
 
     Returns:
         The lines, none for an empty text.
     """
     lines: list[str] = []
-    for word in text.split(joint):
+    words = text.split(joint)
+    if whole:
+        words = [piece for word in words for piece in _pieces(word, width, size)]
+    for word in words:
         piece = fitted(word, width - text_width(joint.rstrip(), size), size)
         longer = f"{lines[-1]}{joint}{piece}" if lines else piece
         if lines and text_width(longer + joint.rstrip(), size) > width:
@@ -51,6 +57,44 @@ def wrapped(text: str, width: float, size: float, most: int = 0, joint: str = " 
             kept = kept[:-2].rpartition(" ")[0] + " …"
         lines = [*lines[: most - 1], kept]
     return [line for line in lines if line]
+
+
+def _pieces(word: str, width: float, size: float) -> list[str]:
+    pieces = [""]
+    for letter in word:
+        if text_width(pieces[-1] + letter, size) > width:
+            pieces.append("")
+        pieces[-1] += letter
+    return pieces
+
+
+def distinct(names: list[str], width: float, size: float) -> list[str]:
+    """Dotted names, where one is too wide without the parts that all of them begin or end with.
+
+    Args:
+        names: As ``model.layers.3.weight``.
+        width: In inches.
+        size: Of the font, in points.
+    """
+    if len(names) < 2 or all(text_width(name, size) <= width for name in names):
+        return names
+    parts = [name.split(".") for name in names]
+    head, tail = _common(parts), _common([part[::-1] for part in parts])
+    # The last common part says what the first different one is, as "layers" in "layers.3".
+    head = max(head - 1, 0)
+    shown = names
+    for dropped in range(min(tail, min(map(len, parts)) - head - 1) + 1):
+        before, after = "…" * (head > 0), "…" * (dropped > 0)
+        shown = [f"{before}{'.'.join(part[head : len(part) - dropped])}{after}" for part in parts]
+        if all(text_width(name, size) <= width for name in shown):
+            break
+    return shown
+
+
+def _common(parts: list[list[str]]) -> int:
+    """How many first parts are the same in all; fewer than any has."""
+    most = min(map(len, parts)) - 1
+    return next((k for k in range(most) if len({part[k] for part in parts}) > 1), most)
 
 
 def fitted(name: str, width: float, size: float) -> str:
