@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types clean
+.PHONY: demo test lint types clean golden
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -24,6 +24,10 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+# The pictures that tests/plots/test_golden.py compares figures with: look at each before committing.
+golden: $(STAMP)
+	$(BIN)/python -m tests.plots.golden
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

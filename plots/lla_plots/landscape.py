@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
@@ -36,6 +38,8 @@ from lla_plots.text import symbols
 __all__ = ["draw_map", "figures"]
 
 _HOLES: dict[str, Any] = {"fc": "#E4E4E4", "ec": "#8A8A8A", "hatch": "xxx", "lw": 0.0}
+# Share of the plane, around its middle, in which contours are labelled.
+_LABELLED = 0.9
 _HEIGHT = {False: 4.6, True: 3.0}
 
 
@@ -108,11 +112,7 @@ def _draw_contours(axes: Axes, result: LandscapeResult) -> None:
         lines = axes.contour(
             alpha, beta, loss.T, levels=levels, norm=norm, cmap="viridis", linewidths=widths
         )
-        labels = axes.clabel(
-            lines, fmt=lambda level: number(level, 3), fontsize=size("tiny"), colors="black"
-        )
-        for label in labels or ():
-            label.set_bbox({"fc": "white", "ec": "none", "pad": 0.4})
+        _label_lines(axes, axes.clabel(lines, inline=False, fontsize=size("tiny"), fmt=_level))
     radius = result.quadratic_radius
     if radius.exists and np.isfinite(radius.value):
         turn = np.linspace(0, 2 * np.pi, 361)
@@ -120,6 +120,20 @@ def _draw_contours(axes: Axes, result: LandscapeResult) -> None:
             radius.value * np.cos(turn), radius.value * np.sin(turn), "--", color=GREEN, lw=1.3
         )
     _mark_checkpoint(axes, result)
+
+
+def _level(level: float) -> str:
+    return number(level, 3)
+
+
+def _label_lines(axes: Axes, labels: Iterable[Text]) -> None:
+    """Make the contours' labels legible; those at the edge would reach beyond it."""
+    x, y = np.sort(axes.get_xlim()), np.sort(axes.get_ylim())
+    for label in labels:
+        places = np.array(label.get_position())
+        along = (places - (x[0], y[0])) / (np.ptp(x), np.ptp(y))
+        label.set(color="black", bbox={"fc": "white", "ec": "none", "pad": 0.4})
+        label.set_visible(bool((np.abs(along - 0.5) < _LABELLED / 2).all()))
 
 
 def _slopes(loss: np.ma.MaskedArray[Any, Any]) -> bool:

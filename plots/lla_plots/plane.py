@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from lla.analyses.landscape import LandscapeResult
 from lla.estimate import Estimate
 from lla.numbers import interval, number
-from lla_plots.style import log_worthy
+from lla_plots.style import log_worthy, root
 
 __all__ = [
     "axis_labels",
@@ -133,12 +133,9 @@ def contour_levels(norm: Normalize, most: int) -> np.ndarray:
     return levels[(levels > low) & (levels < high)]
 
 
-def color_bar(axes: Axes, mappable: ScalarMappable, label: str, **where: Any) -> Colorbar | None:
+def color_bar(axes: Axes, mappable: ScalarMappable, label: str, **where: Any) -> Colorbar:
     """Give the figure a colour bar beside the axes."""
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        return None
-    bar = figure.colorbar(mappable, ax=axes, label=label, **where)
+    bar = root(axes).colorbar(mappable, ax=axes, label=label, **where)
     bar.outline.set_visible(False)
     if isinstance(mappable.norm, LogNorm):
         low, high = float(mappable.norm.vmin or 1.0), float(mappable.norm.vmax or 1.0)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lla.analyses.saliency import SaliencyResult
 from lla.numbers import interval
-from lla_plots.style import VERMILLION, new_figure, page_width, size, styled
+from lla_plots.style import VERMILLION, new_figure, page_width, room_of, size, styled
 from lla_plots.text import fitted, symbols, wrapped
 
 __all__ = ["figures"]
@@ -62,12 +62,9 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
     words = _explanation(result)
     height = top + layout.rows * (layout.cell + line + _GAP) + len(words) * line + 0.16
     figure = new_figure(height, caption, title)
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    left, bottom, _, share = (float(x) for x in engine.get()["rect"])
-    figure.set_layout_engine("none")
+    bottom, ceiling = room_of(figure)
+    ceiling -= top
     width, total = (float(x) for x in figure.get_size_inches())
-    ceiling = (bottom + share) * total - top
 
     def cell_at(x: float, y: float) -> Axes:
         box = (x / width, y / total, layout.cell / width, layout.cell / total)
@@ -77,13 +74,13 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
 
     for index in range(shown):
         block, row = divmod(index, layout.rows)
-        x = 0.09 + left + block * (layout.width + _APART)
+        x = 0.09 + block * (layout.width + _APART)
         y = ceiling - layout.cell - row * (layout.cell + line + _GAP)
         cells = [cell_at(x + k * (layout.cell + _GAP), y) for k in range(layout.columns)]
         _draw_image(cells, result, layers, index, layout.cell)
         if row == 0:
             _name_columns(cells, layers, layout.cell)
-    _explain(figure, words, bottom * total)
+    _explain(figure, words, bottom)
     return {"saliency": figure}
 
 

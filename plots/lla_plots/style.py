@@ -37,6 +37,8 @@ __all__ = [
     "narrow",
     "new_figure",
     "page_width",
+    "room_of",
+    "root",
     "size",
     "styled",
 ]
@@ -268,6 +270,22 @@ def legend_above(axes: Axes, title: str = "", handles: Sequence[Any] | None = No
         )  # fmt: skip
     if title:
         axes.set_title(symbols(title), pad=4 + rows * 1.3 * size("small") + 3 * bool(rows))
+
+
+def room_of(figure: Figure) -> tuple[float, float]:
+    """Lay a new figure out by hand: where in inches from below the plots begin, and end."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    _, bottom, _, share = engine.get()["rect"]
+    height = float(figure.get_size_inches()[1])
+    figure.set_layout_engine("none")
+    return bottom * height, (bottom + share) * height
+
+
+def root(axes: Axes) -> Figure:
+    """The whole figure that axes are part of."""
+    # ``get_figure(root=True)`` came with matplotlib 3.10; a figure's figure is itself.
+    return cast(Figure, cast(Any, axes.figure).figure)
 
 
 def log_worthy(values: ArrayLike) -> bool:

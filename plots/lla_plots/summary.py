@@ -21,7 +21,7 @@ from lla_plots.sections import Section, sections
 from lla_plots.sheet import Look, Sheet
 from lla_plots.spectrum import draw_density
 from lla_plots.stability import MARKERS
-from lla_plots.style import GREY, OUTCOME_COLORS, WARNING, drawn_at, size, styled
+from lla_plots.style import GREY, OUTCOME_COLORS, WARNING, drawn_at, root, size, styled
 from lla_plots.text import fitted, symbols
 
 __all__ = ["figure", "headline"]
@@ -35,6 +35,7 @@ _APART = 0.25
 _NAMES = 1.42
 _DENSITY = 1.6
 _LEAST, _MOST = 1.0, 2.5
+_PLACES = 1.5
 
 _PLAIN, _SMALL, _FAINT = Look(), Look("small"), Look("small", GREY)
 
@@ -69,9 +70,10 @@ def _page(report: Report) -> Figure:
     if "stability" in told:
         _stability(sheet, told["stability"], report)
     found = steps(report)
-    height = sheet.left_over - _next_height(sheet, found)
+    count = _steps_that_fit(sheet, found, sheet.left_over - _PLACES)
+    height = sheet.left_over - _next_height(sheet, found, count)
     _places(sheet, told, spectrum, plane, height)
-    _next(sheet, found)
+    _next(sheet, found, count)
     return sheet.figure
 
 
@@ -200,30 +202,35 @@ def _room(sheet: Sheet, section: Section, height: float) -> float:
 
 def _shrink(axes: Axes) -> None:
     """Labels as small as the page's small print."""
-    figure = axes.get_figure(root=True)
-    for panel in figure.axes if figure is not None else ():
+    for panel in root(axes).axes:
         panel.tick_params(labelsize=size("tiny"))
         for label in (panel.xaxis.label, panel.yaxis.label):
             label.set_fontsize(size("tiny"))
 
 
-def _next_lines(found: tuple[Step, ...]) -> list[tuple[str, Look]]:
+def _next_lines(found: tuple[Step, ...], most: int) -> list[tuple[str, Look]]:
     lines: list[tuple[str, Look]] = []
-    for number, step in enumerate(found[:_STEPS], start=1):
+    for number, step in enumerate(found[:most], start=1):
         lines.append((f"{number}. {step.text}", Look(most=3)))
         if step.command:
             lines.append((step.command, Look("small", "#444444", indent=0.17, most=4, whole=True)))
-    if len(found) > _STEPS:
-        lines.append((f"… and {len(found) - _STEPS} more: see lla report.", _FAINT))
+    if len(found) > most:
+        lines.append((f"… and {len(found) - most} more: see lla report.", _FAINT))
     return lines
 
 
-def _next_height(sheet: Sheet, found: tuple[Step, ...]) -> float:
-    lines = _next_lines(found)
+def _steps_that_fit(sheet: Sheet, found: tuple[Step, ...], room: float) -> int:
+    """How many steps there is room for, the first always."""
+    counts = range(min(len(found), _STEPS), 1, -1)
+    return next((count for count in counts if _next_height(sheet, found, count) <= room), 1)
+
+
+def _next_height(sheet: Sheet, found: tuple[Step, ...], most: int) -> float:
+    lines = _next_lines(found, most)
     return 0.39 + sum(len(sheet.lines_of(text, look)) * look.line + 0.04 for text, look in lines)
 
 
-def _next(sheet: Sheet, found: tuple[Step, ...]) -> None:
+def _next(sheet: Sheet, found: tuple[Step, ...], most: int) -> None:
     sheet.heading("What to do next")
-    for text, look in _next_lines(found):
+    for text, look in _next_lines(found, most):
         sheet.paragraph(text, look)

@@ -14,10 +14,13 @@ from matplotlib.ticker import MaxNLocator
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
 from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
-from lla_plots.style import VERMILLION, narrow, new_figure
+from lla_plots.style import VERMILLION, narrow, new_figure, room_of, size
 from lla_plots.text import symbols
 
 __all__ = ["draw_surface"]
+
+# Lines for the names of the axes, with a gap.
+_NAMES = 3.2
 
 
 def draw_surface(result: LandscapeResult, caption: str) -> Figure:
@@ -28,7 +31,7 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     title = "Loss surface, contours below" + (", logarithmic height" if logarithmic else "")
     notes = [note.replace("(hatched)", "(gaps)") for note in warnings(result)]
     figure = new_figure(3.0 if narrow() else 4.4, caption, title, notes)
-    axes: Any = figure.add_subplot(projection="3d", computed_zorder=False)
+    axes = _axes(figure)
     # mplot3d has no logarithmic axes: the logarithm is drawn, and the ticks say the loss.
     height = np.ma.filled(np.ma.log10(loss) if logarithmic else loss, np.nan)
     x, y = np.meshgrid(result.surface.alpha, result.surface.beta, indexing="ij")
@@ -46,10 +49,41 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     )  # fmt: skip
     _mark_center(axes, result, height, floor)
     axes.set_zlim(floor, low + 1.02 * span)
-    _label_surface(axes, result, (low, high), logarithmic)
+    _label_surface(axes, (low, high), logarithmic)
     if not narrow():
-        color_bar(axes, ScalarMappable(norm, colormap), "loss", shrink=0.6, pad=0.1, aspect=18)
+        _draw_scale(figure, ScalarMappable(norm, colormap))
+    _name_axes(figure, result)
     return figure
+
+
+def _axes(figure: Figure) -> Any:
+    """Axes placed by hand: the automatic layout does not know how far a turned box reaches."""
+    bottom, top = room_of(figure)
+    height = float(figure.get_size_inches()[1])
+    names = _NAMES * size("text") / 72
+    # A column's figure is as wide as the turned box and the labels on its right.
+    left, share = (-0.05, 1.0) if narrow() else (0.0, 0.84)
+    box = (left, (bottom + names) / height, share, (top - bottom - names) / height)
+    return figure.add_axes(box, projection="3d", computed_zorder=False)
+
+
+def _draw_scale(figure: Figure, mappable: ScalarMappable) -> None:
+    width = float(figure.get_size_inches()[0])
+    place = figure.axes[0].get_position()
+    box = (1 - 0.85 / width, place.y0 + 0.28 * place.height, 0.14 / width, 0.5 * place.height)
+    color_bar(figure.axes[0], mappable, "loss", cax=figure.add_axes(box))
+
+
+def _name_axes(figure: Figure, result: LandscapeResult) -> None:
+    """The long names of the axes level below the box: turned with its edges they would meet."""
+    names = "\n".join(symbols(label) for label in axis_labels(result))
+    height = float(figure.get_size_inches()[1])
+    footer = next(text for text in figure.texts if text.get_gid() == "footer")
+    lines = 1 + footer.get_text().count("\n")
+    y = (lines * 1.32 * size("tiny") + 8) / 72
+    figure.text(
+        0.5 if narrow() else 0.42, y / height, names, ha="center", va="bottom", linespacing=1.3
+    )
 
 
 def _mark_center(axes: Any, result: LandscapeResult, height: np.ndarray, floor: float) -> None:
@@ -62,24 +96,19 @@ def _mark_center(axes: Any, result: LandscapeResult, height: np.ndarray, floor: 
     axes.text(a, b, floor, "  checkpoint", color="white", path_effects=outlined, zorder=6)
 
 
-def _label_surface(
-    axes: Any, result: LandscapeResult, ends: tuple[float, float], logarithmic: bool
-) -> None:
-    # The long names of the axes stand level below the box: turned with its edges they run into it.
-    names = [symbols(label) for label in axis_labels(result)]
+def _label_surface(axes: Any, ends: tuple[float, float], logarithmic: bool) -> None:
     axes.set_xlabel("α", labelpad=-4)
     axes.set_ylabel("β", labelpad=-4)
-    axes.set_title("\n".join(names), y=-0.12 if narrow() else -0.08, va="top", loc="center")
     ticks, words = _heights(*ends, logarithmic)
     axes.set_zticks(ticks, words)
-    axes.set_zlabel("loss", labelpad=-2 if narrow() else 2)
+    axes.set_zlabel("loss", labelpad=1 if narrow() else 2)
     for axis, pad in ((axes.xaxis, -1), (axes.yaxis, -1), (axes.zaxis, 2)):
         axis.set_tick_params(pad=pad)
     # The outermost ticks of two axes would meet in their corner.
     axes.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.yaxis.set_major_locator(MaxNLocator(5, prune="both"))
     axes.view_init(elev=28, azim=-58)
-    axes.set_box_aspect((1, 1, 0.75), zoom=0.98 if narrow() else 1.12)
+    axes.set_box_aspect((1, 1, 0.75), zoom=0.9 if narrow() else 0.98)
 
 
 def _heights(low: float, high: float, logarithmic: bool) -> tuple[np.ndarray, list[str]]:

@@ -13,6 +13,8 @@ __all__ = ["FONT", "distinct", "fitted", "short", "symbols", "text_width", "wrap
 FONT = "DejaVu Sans"
 _POINTS_PER_INCH = 72.0
 _EM = 100.0
+# On a screen letters are moved to whole pixels: small ones at 100 per inch take so much more.
+_HINTED = 1.055
 
 
 def text_width(text: str, size: float) -> float:
@@ -20,7 +22,7 @@ def text_width(text: str, size: float) -> float:
 
     Known without drawing, so that a layout can be decided from it.
     """
-    return size / _POINTS_PER_INCH * sum(map(_advance, text))
+    return _HINTED * size / _POINTS_PER_INCH * sum(map(_advance, text))
 
 
 def wrapped(
