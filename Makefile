@@ -1,11 +1,11 @@
-# The five verbs of this project. Override the interpreter and the environment's place:
+# The verbs of this project. Override the interpreter and the environment's place:
 #   make demo PYTHON=python3.12 VENV=/tmp/lla
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types clean golden
+.PHONY: demo test lint types docs golden clean
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -24,6 +24,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python docs/report_format.py
 
 # The pictures that tests/plots/test_golden.py compares figures with: look at each before committing.
 golden: $(STAMP)

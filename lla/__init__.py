@@ -10,6 +10,7 @@ from lla.lazy import lazy_exports
 if TYPE_CHECKING:
     from lla.api import analyze
     from lla.checkpoint import Checkpoint, Trust, load
+    from lla.comparing import Comparison, compare
     from lla.errors import LlaError
     from lla.estimate import Estimate, Label, Verdict
     from lla.problem.live import Problem
@@ -23,6 +24,7 @@ logging.getLogger("lla").addHandler(logging.NullHandler())
 
 __all__ = [
     "Checkpoint",
+    "Comparison",
     "Estimate",
     "Label",
     "LlaError",
@@ -33,6 +35,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "analyze",
+    "compare",
     "load",
     "read",
     "write",
@@ -43,6 +46,7 @@ __getattr__ = lazy_exports(
     {
         "lla.api": ("analyze",),
         "lla.checkpoint": ("Checkpoint", "Trust", "load"),
+        "lla.comparing": ("Comparison", "compare"),
         "lla.errors": ("LlaError",),
         "lla.estimate": ("Estimate", "Label", "Verdict"),
         "lla.problem.live": ("Problem",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from torch import nn
 
 from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
+from lla.ledger import Ledger, Target
 from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
-from lla.problem import Data, DataSpec, LossSpec, Training
+from lla.problem import Data, DataSpec, LossSpec, ModelSpec, Training
 from lla.problem.assembly import refuse_no_network
 from lla.problem.live import Problem
 from lla.problem.problem import Problem as AnyProblem
+from lla.problem.recipe import Statistics
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
+from lla.report.storage import refuse_target
 from lla.settings import Settings, gather, resolve
 from lla.sources import Source
 
@@ -37,9 +41,11 @@ def analyze(
     skip: str | Sequence[str] = (),
     settings: Sections | None = None,
     batch_size: int | None = None,
+    batch_norm: Statistics | None = None,
     recipe: str | Path | None = None,
     trust: Trust | None = None,
     progress: Progress | None = None,
+    resume: str | Path | None = None,
 ) -> Report:
     """Analyse a network on data; the network is copied and never changed.
 
@@ -54,9 +60,13 @@ def analyze(
         skip: Leave these analyses out.
         settings: Sections of keys as in a recipe, as ``{"landscape": {"points": 51}}``.
         batch_size: Samples per chunk of an evaluation; by default a short measurement chooses.
+        batch_norm: What batch norm normalizes by: "running" statistics (if left out), or "batch"
+            for those of all samples, as one batch.
         recipe: For a checkpoint: a recipe other than the one beside it.
         trust: For a checkpoint: what in it may be run; by default nothing.
         progress: Told how far the run is.
+        resume: The report's file, written as the command does: each analysis is kept beside it as
+            it ends, and what was computed before with equal settings is taken from there.
 
     Returns:
         The report: the same object that :func:`lla.read` gives for a report file.
@@ -69,25 +79,38 @@ def analyze(
         >>> report.metrics["hessian/lambda_max"].value  # doctest: +SKIP
     """
     sections = _sections(settings, only, skip)
-    stated = {"data": data, "loss": loss, "training": training}
+    if batch_norm is not None and isinstance(model, (str, Path)):
+        sections.setdefault("model", {})["batch_norm"] = batch_norm
+    stated: dict[str, Any] = {"data": data, "loss": loss, "training": training}
     if isinstance(model, (str, Path)):
         _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")
         found = gather(model, recipe=Path(recipe) if recipe else None, flags=sections)
-        with found.pointing_to_recipe():
-            return analyze_checkpoint(model, found, trust=trust, progress=progress)
+        with found.pointing_to_recipe(), _ledger(resume) as ledger:
+            report = analyze_checkpoint(model, found, trust=trust, progress=progress, ledger=ledger)
+            return ledger.deliver(report) if ledger else report
     if not isinstance(model, AnyProblem):
         refuse_no_network(model)
     twice = {key: sections.get(key) for key in ("model", "data", "loss", "training")}
     _refuse(twice, "settings cannot hold it", "%s=… of lla.analyze or lla.Problem")
     resolved = resolve([Source("lla.analyze(…)", sections)])
     if isinstance(model, AnyProblem):
+        stated["batch_norm"] = batch_norm
         _refuse(stated, "the problem has it already", "%s=… of lla.Problem")
         problem = model
     else:
-        problem = _problem(model, data, loss, training, batch_size, resolved)
+        problem = _problem(model, data, loss, training, batch_size, batch_norm, resolved)
     fixed = batch_size is not None or problem is model
     run = _as_run(resolved, problem, fixed=fixed)
-    return analyze_problem(problem, _facts(problem), run, progress=progress)
+    with _ledger(resume) as ledger:
+        report = analyze_problem(problem, _facts(problem), run, progress=progress, ledger=ledger)
+        return ledger.deliver(report) if ledger else report
+
+
+def _ledger(resume: str | Path | None) -> AbstractContextManager[Ledger | None]:
+    if resume is None:
+        return nullcontext()
+    refuse_target(Path(resume))
+    return Ledger.opened(Target(Path(resume)))
 
 
 def _sections(
@@ -121,6 +144,7 @@ def _problem(
     loss: str | LossSpec | Callable[..., Any] | None,
     training: Training | Mapping[str, Any] | None,
     batch_size: int | None,
+    batch_norm: Statistics | None,
     resolved: Settings,
 ) -> Problem:
     if data is None:
@@ -132,7 +156,8 @@ def _problem(
         data,
         "cross_entropy" if loss is None else loss,
         training=training,
-        batch_size=batch_size or 256,
+        batch_size=batch_size or None,
+        batch_norm=batch_norm or "running",
         params=resolved.run.params,
         device=choose_device(resolved.run.device),
         dtype=resolved.run.dtype,
@@ -144,7 +169,10 @@ def _as_run(resolved: Settings, problem: AnyProblem, *, fixed: bool) -> Settings
     named = LossSpec(name=problem.loss_name, args=dict(problem.loss_args))
     data = DataSpec(batch_size=problem.data.chunk)
     origins = {**resolved.origins, **({"data.batch_size": "batch_size"} if fixed else {})}
-    return replace(resolved, data=data, loss=named, training=problem.training, origins=origins)
+    model = ModelSpec(batch_norm=problem.batch_norm or "running")
+    return replace(
+        resolved, model=model, data=data, loss=named, training=problem.training, origins=origins
+    )
 
 
 def _facts(problem: AnyProblem) -> CheckpointFacts:

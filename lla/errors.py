@@ -17,10 +17,12 @@ __all__ = [
     "DataError",
     "InterruptedRunError",
     "LlaError",
+    "NoSecondDerivativeError",
     "NotApplicableError",
     "NothingToDoError",
     "ProblemError",
     "ReportError",
+    "ReportInUseError",
     "SettingsFileError",
     "UnsafeCheckpointError",
     "UnstatedError",
@@ -72,6 +74,10 @@ class ProblemError(LlaError):
     exit_code = 2
 
 
+class NoSecondDerivativeError(ProblemError):
+    """Curvature was asked for of a network that can be differentiated once only."""
+
+
 class NothingToDoError(LlaError):
     """Nothing is left to run after all selections."""
 
@@ -102,6 +108,12 @@ class ReportError(LlaError):
     """A report cannot be read or written."""
 
     exit_code = 5
+
+
+class ReportInUseError(ReportError):
+    """Another process writes the same report."""
+
+    exit_code = 2
 
 
 class AnalysisFailedError(LlaError):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "OUTCOMES",
     "Estimate",
     "Label",
     "Outcome",
@@ -23,6 +24,13 @@ __all__ = [
 ]
 
 Outcome = Literal["violated", "at_edge", "consistent", "inconclusive", "not_applicable"]
+OUTCOMES: dict[Outcome, str] = {
+    "violated": "the learning rate in use is above the whole interval of the largest stable one",
+    "at_edge": "it is as large as the largest stable one, within the setting stability.edge (5 %)",
+    "consistent": "it is below the whole interval of the largest stable one",
+    "inconclusive": "it lies inside that interval, or the eigenvalue has not converged",
+    "not_applicable": "the condition does not hold for this training, or a number is unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
 from lla.curvature.plan import Costs, Plan, planned
-from lla.pipeline import prepare, workspace_of
+from lla.execution import measured, workspace_of
+from lla.pipeline import prepare
 from lla.progress import Silent
 from lla.report import CheckpointFacts
 from lla.settings import Settings
@@ -57,8 +58,8 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
     problem, facts, settings = prepare(path, settings, trust=trust)
-    workspace = workspace_of(problem, settings, Silent())
-    plan = workspace.execution(problem)
+    workspace = workspace_of(settings, problem.device, Silent())
+    plan = measured(problem, workspace, settings)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False

@@ -6,11 +6,14 @@ import math
 
 from lla.estimate import Estimate, Label
 
-__all__ = ["confidence", "interval", "metric", "number", "outcome", "seconds"]
+__all__ = ["confidence", "interval", "metric", "number", "outcome", "seconds", "spread"]
 
 _DASH = "—"
 _DIGITS = 4
 _MOST_DIGITS = 6
+_SPREAD_DIGITS = 5
+_LOPSIDED = 1.5
+_FEW_DECIMALS = 4
 _OUTCOMES = {
     "violated": "violated",
     "at_edge": "at the edge",
@@ -53,6 +56,48 @@ def interval(estimate: Estimate) -> str:
             return f"{middle} [{left}, {right}]"
     half = max(high - value, value - low)
     return f"{number(value, _MOST_DIGITS)} ± {number(half, 2)}"
+
+
+def spread(estimate: Estimate, digits: int = _SPREAD_DIGITS, *, ends: bool = True) -> str:
+    """A value with its half-width, short enough for a column: ``97.33 ± 0.02``.
+
+    What is shown holds the interval: ends are rounded outward, and the half-width takes in the
+    rounding of the value. An interval that lies mostly on one side keeps its ends, as
+    ``0.95 [0.00, 0.98]``. A value that does not exist is a dash.
+
+    Args:
+        estimate: What to show.
+        digits: Significant digits of the value, at most.
+        ends: Whether such an interval keeps its ends.
+    """
+    value, low, high = estimate.value, estimate.low, estimate.high
+    if not estimate.exists:
+        return _DASH
+    sides = value - low, high - value
+    half = max(sides)
+    if not math.isfinite(half) or not math.isfinite(value):
+        return interval(estimate)
+    if half == 0:
+        return number(value, digits)
+    decimals = 1 - math.floor(math.log10(half))
+    if value:
+        decimals = min(decimals, digits - 1 - math.floor(math.log10(abs(value))))
+    unit = 10.0**-decimals
+    shown = round(value, decimals) + 0.0  # no minus before a zero
+
+    def text(x: float) -> str:
+        plain = 1e-4 <= max(abs(shown), half) < 1e7
+        return f"{x:,.{max(0, decimals)}f}" if plain else number(x, digits)
+
+    if ends and min(sides) < half / _LOPSIDED and half >= 2 * unit:
+        left, right = math.floor(low / unit + 1e-6) * unit, math.ceil(high / unit - 1e-6) * unit
+        return f"{text(shown)} [{text(left)}, {text(right)}]"
+    wide = math.ceil((half + abs(shown - value)) / unit - 1e-6) * unit
+    # As many decimals as the value has, where zeros in front do not fill the column.
+    beside = f"{wide:,.{max(0, decimals)}f}" if decimals <= _FEW_DECIMALS else number(wide, 2)
+    if shown == 0:
+        return f"0 ± {beside}"
+    return f"{text(shown)} ± {beside if wide < 1e7 else number(wide, 2)}"
 
 
 def _aligned(values: tuple[float, float, float], digits: int) -> tuple[str, str, str]:

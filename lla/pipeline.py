@@ -6,7 +6,8 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,14 @@ import torch
 from lla import __version__
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
+from lla.analyses.keeping import Arrays
 from lla.analyses.registry import select
-from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Workspace
-from lla.curvature.plan import Needs, Plan, make_plan, planned
+from lla.curvature.plan import planned
 from lla.errors import ConfigurationError, LlaError, NotApplicableError
+from lla.execution import followed, measured, numbers_of, sections_of, workspace_of
+from lla.keys import Keys, base_key
+from lla.ledger import Found, Ledger
 from lla.problem import Problem, build
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
@@ -29,7 +33,7 @@ from lla.settings import RunSettings, Settings
 
 _log = logging.getLogger("lla")
 
-__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare", "workspace_of"]
+__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare"]
 
 
 def analyze_checkpoint(
@@ -39,6 +43,7 @@ def analyze_checkpoint(
     trust: checkpoints.Trust | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
+    ledger: Ledger | None = None,
 ) -> Report:
     """Load a checkpoint, build its problem and run the chosen analyses.
 
@@ -48,12 +53,15 @@ def analyze_checkpoint(
         trust: What in the checkpoint may be run; by default nothing.
         progress: Told how far the run is.
         command: The command line, for the report.
+        ledger: What is done already, and where each analysis is kept as it ends.
 
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
     problem, facts, settings = prepare(path, settings, trust=trust)
-    return analyze_problem(problem, facts, settings, progress=progress, command=command)
+    return analyze_problem(
+        problem, facts, settings, progress=progress, command=command, ledger=ledger
+    )
 
 
 def prepare(
@@ -101,6 +109,8 @@ def analyze_problem(
     *,
     progress: Progress | None = None,
     command: Sequence[str] = (),
+    ledger: Ledger | None = None,
+    stop: Callable[[], None] = lambda: None,
 ) -> Report:
     """Run the chosen analyses on a problem.
 
@@ -113,62 +123,80 @@ def analyze_problem(
         settings: All settings.
         progress: Told how far the run is.
         command: The command line, for the report.
+        ledger: What is done already, and where each analysis is kept as it ends.
+        stop: Called after each unit of work; raises where the run is to end.
     """
     listener = progress or Silent()
     started = datetime.now(UTC)
-    workspace = workspace_of(problem, settings, listener)
-    entries = select(settings.run.only, settings.run.skip)
-    plan = workspace.execution(problem)
+    workspace = workspace_of(settings, problem.device, listener)
+    workspace.stop = stop
+    execution: dict[str, Any] = {}
+    recorded = None
+    if ledger:
+        base = base_key(problem, facts, settings)
+        plan, execution = followed(problem, workspace, settings, base, ledger)
+        keys = Keys(base, numbers_of(plan, workspace), sections_of(workspace, settings))
+        execution["run"] = keys.run
+        recorded = _Recorded(ledger, keys)
+        workspace.keeper = recorded
+    else:
+        plan = measured(problem, workspace, settings)
+    workspace.measured = plan
     problem = planned(problem, plan)
+    entries = select(settings.run.only, settings.run.skip)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
+        stop()
         listener.start(entry.name, position, len(entries))
-        result, stages[entry.name] = _stage(entry, problem, workspace)
+        found = recorded.stage(entry) if recorded else None
+        if found:
+            result, stage = found.result, found.stage
+            status = f"taken from {found.source or 'the interrupted run'}"
+        else:
+            result, stage = _stage(entry, problem, workspace)
+            stage = recorded.keep(entry, result, stage) if recorded else stage
+            if ledger and workspace.steps_down:
+                known = {**execution["plan"], "steps_down": workspace.steps_down}
+                ledger.parts.save_plan(execution["key"], known)
+            status = stage.status
+        listener.finish(entry.name, status, stage.seconds)
+        stages[entry.name] = stage
         if result is not None:
             results[entry.name] = result
-        listener.finish(entry.name, stages[entry.name].status, stages[entry.name].seconds)
     return Report(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), **workspace.plan},
-        provenance=_provenance(problem, settings, started, command),
+        plan={**plan.facts(), "steps_down": workspace.steps_down},
+        provenance={**_provenance(problem, settings, started, command), "execution": execution},
     )
 
 
-def workspace_of(problem: Problem, settings: Settings, progress: Progress) -> Workspace:
-    """The workspace of a run, with the measured plan of how its products are made."""
-    workspace = Workspace(
-        configs=settings.analyses,
-        seed=settings.run.seed,
-        confidence=settings.run.confidence,
-        tolerance=settings.run.tolerance,
-        memory=settings.run.memory or _half_of_memory(problem.device),
-        progress=progress,
-    )
-    workspace.carried_out = _plan(problem, workspace, settings)
-    return workspace
+class _Recorded:
+    """The ledger of a run with its keys; for the workspace, the keeper of its products."""
 
+    def __init__(self, ledger: Ledger, keys: Keys) -> None:
+        self._ledger, self._keys = ledger, keys
 
-def _plan(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
-    """How products are made, measured; what the settings state is kept."""
-    spectrum = workspace.config("spectrum", SpectrumConfig)
-    wanted = spectrum.largest + spectrum.smallest
-    needs = Needs(
-        rows=spectrum.max_steps + spectrum.probes * (spectrum.nodes // 2),
-        least_rows=3 * wanted + spectrum.block,
-        vectors=3 * (wanted + spectrum.probes),
-    )
-    run = settings.run
-    return make_plan(
-        problem,
-        workspace.memory,
-        needs,
-        choose_chunk="data.batch_size" not in settings.origins,
-        method=run.method,
-        together=run.together,
-    )
+    def stage(self, entry: Analysis) -> Found | None:
+        """A stage that is done already."""
+        return self._ledger.stage(entry, self._keys.stage(entry))
+
+    def keep(self, entry: Analysis, result: Any, stage: Stage) -> Stage:
+        """Keep a stage; it then says what it depends on."""
+        key, settings = self._keys.stage(entry), self._keys.settings(entry)
+        stage = replace(stage, key=key, settings=settings)
+        self._ledger.keep_stage(entry, key, result, stage)
+        return stage
+
+    def load(self, name: str, depends: tuple[str, ...]) -> Arrays | None:
+        """A product that was kept under this name, of the same problem and settings."""
+        return self._ledger.parts.load_arrays(name, self._keys.product(name, depends))
+
+    def save(self, name: str, depends: tuple[str, ...], arrays: Arrays) -> None:
+        """Keep a product."""
+        self._ledger.parts.save_arrays(name, self._keys.product(name, depends), arrays)
 
 
 def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any, Stage]:
@@ -187,7 +215,8 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
         status, why = "failed", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
     work = dict(workspace.counts - before)
-    return result, Stage(status, round(seconds, 3), work, why)
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return result, Stage(status, round(seconds, 3), work, why, finished=finished)
 
 
 def choose_device(name: str) -> str:
@@ -217,14 +246,6 @@ def choose_device(name: str) -> str:
     return name
 
 
-def _half_of_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory // 2)
-    import os
-
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def _named(source: str) -> str:
     """A data source for people: a file's name without its folders; a name behind a scheme whole."""
     return source if ":" in source else Path(source).name
@@ -246,6 +267,7 @@ def _provenance(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
+        "batch_norm": problem.batch_norm,
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lla.analyses.analysis import Config
 from lla.analyses.registry import available
 from lla.checkpoint.files import split_scheme, stem_of
+from lla.curvature.names import Method, Precision
 from lla.errors import ConfigurationError, UnstatedError, nearest
 from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 from lla.sources import OWNERS, Layers, Source, find_recipe, read_project, read_recipe, typed
@@ -53,8 +54,12 @@ class RunSettings(BaseModel):
     seed: int = Field(0, ge=0, description="seed of every random draw")
     memory: int = Field(0, ge=0, description="memory budget, as 8GiB; 0: half of the machine's")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as torch chooses")
-    method: Literal["auto", "reverse", "forward"] = Field(
-        "auto", description="how Hessian products are differentiated; auto: as is faster here"
+    method: Method = Field(
+        "auto",
+        description="how Hessian products are made: reverse, forward, difference; auto: by trying",
+    )
+    products: Precision = Field(
+        "same", description="precision of products: same (the model's), tf32 or bfloat16"
     )
     together: int = Field(0, ge=0, description="vectors of one pass; 0: chosen by measurement")
 

@@ -168,6 +168,34 @@ def dense_hessian(case: Case, problem: Problem) -> torch.Tensor:
         return torch.autograd.functional.hessian(loss, problem.theta)
 
 
+def dense_gauss_newton(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Jᵀ∇²ℓJ of the case's own mean loss over all data, and Σ g gᵀ over its samples.
+
+    The mean divides by the number of its terms, so that one sample's part is the mean's change
+    when the other samples' outputs are held.
+    """
+    space, data = problem.space, problem.data
+
+    def network(theta: torch.Tensor) -> torch.Tensor:
+        return functional_call(problem.module, space.named(theta), (data.inputs,))
+
+    with problem.second_order():
+        outputs = network(problem.theta).detach()
+        jacobian = torch.autograd.functional.jacobian(network, problem.theta)
+    flat = jacobian.reshape(outputs.numel(), space.size)
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        return case.mean_loss(values.view_as(outputs), data.targets)
+
+    curvature = torch.autograd.functional.hessian(loss, outputs.reshape(-1))
+    slope = torch.autograd.functional.jacobian(loss, outputs.reshape(-1)).view_as(outputs)
+    rows = [
+        jacobian[i].reshape(-1, space.size).T @ slope[i].reshape(-1) for i in range(len(outputs))
+    ]
+    gradients = torch.stack(rows)
+    return flat.T @ curvature @ flat, gradients.T @ gradients
+
+
 def columns(operator: Callable[[torch.Tensor], torch.Tensor], size: int) -> torch.Tensor:
     """The matrix of an operator, one product for each unit vector."""
     return torch.stack([operator(unit) for unit in torch.eye(size, dtype=torch.float64)], dim=1)

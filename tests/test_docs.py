@@ -54,6 +54,22 @@ def test_the_lightning_callback(capsys: pytest.CaptureFixture[str]) -> None:
     assert report.metrics["hessian/lambda_max"].value == pytest.approx(logged, rel=1e-6)
 
 
+def test_reading_a_report_with_other_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    import lla
+    from tests.plots import build
+
+    lla.write(build.report(), "digits_cnn.lla.h5")
+    with_h5py, with_xarray = blocks("docs/report-format.md")
+    exec(with_h5py, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "10.0 9.99 10.01"
+    assert "'stability.b': 'violated'" in lines[-1]
+    scope: dict[str, object] = {}
+    exec(with_xarray, scope)
+    scope["tree"].close()  # type: ignore[attr-defined]
+    assert capsys.readouterr().out == "0.01 {'alpha': 7}\n"
+
+
 def test_the_notebook_cell() -> None:
     scope: dict[str, object] = {}
     exec(blocks("docs/training-loop.md")[2], scope)
@@ -61,3 +77,14 @@ def test_the_notebook_cell() -> None:
     assert shown.startswith("<table>")
     assert "hessian/lambda_max" in shown
     assert "<script" not in shown
+
+
+def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    import lla
+    from tests.plots import build
+
+    for name, value in (("before", 10.0), ("after", 12.0)):
+        spectrum = build.spectrum(lambda_max=build.certified(value))
+        lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
+    exec(blocks("docs/compare.md")[0], {})
+    assert capsys.readouterr().out.startswith("larger 1.98")

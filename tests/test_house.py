@@ -28,7 +28,10 @@ FLOORS = (
     {"lla.curvature", "lla.krylov"},
     {"lla.analyses"},
     {"lla.report"},
+    {"lla.comparing"},
     {"lla.settings"},
+    {"lla.keys", "lla.ledger"},
+    {"lla.execution"},
     {"lla.pipeline"},
     {"lla.foresight"},
     {"lla.api"},
@@ -38,7 +41,7 @@ FLOORS = (
 )
 ONLY = {
     "lla.krylov": {"lla.krylov", "lla.estimate"},
-    "lla.curvature": {"lla.curvature", "lla.errors", "lla.problem", "lla.seeding"},
+    "lla.curvature": {"lla.curvature", "lla.errors", "lla.lazy", "lla.problem", "lla.seeding"},
     "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
 }
 
@@ -111,9 +114,15 @@ def test_reading_a_report_needs_no_torch() -> None:
     assert sorted(loaded & {"h5py", "torch"}) == ["h5py"]
 
 
+def test_comparing_reads_no_files() -> None:
+    """The comparison is of reports in memory: neither torch nor h5py."""
+    assert sorted(loaded_by("import lla\nlla.compare") & {"h5py", "torch", "matplotlib"}) == []
+
+
 def test_public_names() -> None:
     assert sorted(lla.__all__) == [
         "Checkpoint",
+        "Comparison",
         "Estimate",
         "Label",
         "LlaError",
@@ -124,6 +133,7 @@ def test_public_names() -> None:
         "Verdict",
         "__version__",
         "analyze",
+        "compare",
         "load",
         "read",
         "write",

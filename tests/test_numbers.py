@@ -2,10 +2,11 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from lla.estimate import Estimate, Label
-from lla.numbers import confidence, interval, metric, number, outcome, seconds
+from lla.numbers import confidence, interval, metric, number, outcome, seconds, spread
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,47 @@ def test_numbers(x, text):
 )
 def test_intervals(value, low, high, text):
     assert interval(Estimate(value, low, high)) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (97.3322, 97.3318, 97.3327, "97.332 ± 0.001"),
+        (394.18, 390.64, 397.72, "394.2 ± 3.6"),
+        (17.24, 17.05, 17.43, "17.24 ± 0.19"),
+        (-0.0073512, -0.0073547, -0.0073477, "-0.0073512 ± 3.5e-6"),
+        (0.9454, 0.0002, 0.9758, "0.95 [0.00, 0.98]"),
+        (5.0, 5.0, 5.0, "5"),
+        (1437.0, 1400.0, 1474.0, "1,437 ± 37"),
+        (0.001, -4.0, 4.0, "0 ± 4.1"),
+        (-1e-9, -4.0, 4.0, "0 ± 4.0"),
+        (1.5e9, 1.4e9, 1.6e9, "1.5e9 ± 1e8"),
+        (2.0, 1.0, math.inf, "2.000 [1.000, ∞]"),
+    ],
+)
+def test_spreads(value, low, high, text):
+    assert spread(Estimate(value, low, high)) == text
+
+
+def test_spreads_hold_the_interval():
+    """What is shown, taken at its word, holds what it stands for; at any size and width."""
+    random = np.random.default_rng(0)
+    for _ in range(2000):
+        value = random.normal() * 10 ** random.uniform(-7, 7)
+        below, above = abs(value) * 10 ** random.uniform(-8, 1, 2)
+        text = spread(Estimate(value, value - below, value + above), int(random.integers(3, 7)))
+        numbers = [
+            float(word.strip("[],").replace(",", "")) for word in text.split() if word != "±"
+        ]
+        if "±" in text:
+            shown, half = numbers
+            low, high = shown - half, shown + half
+        else:
+            shown, low, high = numbers
+        slack = 1e-5 * max(below, above)
+        assert low <= value - below + slack, text
+        assert value + above <= high + slack, text
+    assert spread(Estimate.missing("none")) == "—"
 
 
 def test_missing_values_say_why():

@@ -29,6 +29,7 @@ def test_a_wheel_works_elsewhere(samples: Path, tmp_path: Path) -> None:
         archive.extractall(installed)
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"lla", "lla_cli", "lla_plots"}
+    assert {f"lla/report/schemas/{name}.json" for name in ("contents", "document")} <= set(names)
 
     # Before the checkout's own packages on the path; the checkout is not the current folder.
     environment = {**os.environ, "PYTHONPATH": str(installed)}

@@ -7,17 +7,19 @@ import sys
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from lla.analyses.registry import available
 from lla_cli.flags import gathered, trust_of
 from lla_cli.guard import guarded
+from lla_cli.interruption import Interruption
 from lla_cli.options import (
     CHECKPOINT,
     DRY_RUN,
     OUTPUT,
+    RESUME,
     SETTINGS,
     STATED,
     TRUST,
@@ -25,10 +27,8 @@ from lla_cli.options import (
     analysis_settings,
     with_parameters,
 )
+from lla_cli.outcome import Outcome, told_of_parts, told_of_report
 from lla_cli.targets import chosen_target
-
-if TYPE_CHECKING:
-    from lla.report import Report
 
 __all__ = ["add_to"]
 
@@ -51,26 +51,36 @@ def _add(
     app: typer.Typer, name: str, about: str, settings: tuple[Setting, ...], only: tuple[str, ...]
 ) -> None:
     options = (setting.parameter() for setting in settings)
-    parameters = (CHECKPOINT, *options, *STATED, *TRUST, *OUTPUT, DRY_RUN)
+    parameters = (CHECKPOINT, *options, *STATED, RESUME, *TRUST, *OUTPUT, DRY_RUN)
     run = with_parameters(partial(_run, settings, only), parameters)
     app.command(name, help=about)(run)
 
 
 def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]) -> None:
-    def again() -> str:
-        return shlex.join(sys.argv)
-
-    with guarded(debug=values["debug"], again=again):
+    interruption = Interruption()
+    with guarded(debug=values["debug"], again=_again), interruption.watched():
         if values["dry_run"]:
             _foretell(settings, only, values)
             return
-        report = _analyze(settings, only, values)
-        _deliver(report, values)
+        outcome = _analyze(settings, only, values, interruption)
+        with told_of_report(outcome.report):
+            _deliver(outcome, values)
+
+
+def _warn(text: str) -> None:
+    print(f"lla: {text}", file=sys.stderr)
+
+
+def _again() -> str:
+    return shlex.join(sys.argv)
 
 
 def _analyze(
-    settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]
-) -> Report:
+    settings: tuple[Setting, ...],
+    only: tuple[str, ...],
+    values: dict[str, Any],
+    interruption: Interruption,
+) -> Outcome:
     from lla.checkpoint import recognize
 
     checkpoint = values["checkpoint"]
@@ -80,20 +90,33 @@ def _analyze(
     if values["figures"]:
         _refuse_figures(Path(values["figures"]))
 
-    from lla.pipeline import analyze_checkpoint
-    from lla.report import write
+    from lla.analyses.registry import select
+    from lla.ledger import Ledger
     from lla_cli.console import watching
 
+    made = tuple(entry.name for entry in select(resolved.run.only, resolved.run.skip))
     # What the user's code prints goes to stderr: stdout is for the result alone.
     with (
         redirect_stdout(sys.stderr),
+        Ledger.opened(target, fresh=not values["resume"], tell=_warn) as ledger,
+        told_of_parts(ledger, len(made), again=_again),
         watching(quiet=values["quiet"]) as progress,
         resolved.pointing_to_recipe(),
     ):
-        report = analyze_checkpoint(
-            checkpoint, resolved, trust=trust_of(values), progress=progress, command=sys.argv
-        )
-    return write(report, target)
+        from lla.pipeline import analyze_problem, prepare
+
+        problem, facts, resolved = prepare(checkpoint, resolved, trust=trust_of(values))
+        with interruption.deferred():
+            report = analyze_problem(
+                problem,
+                facts,
+                resolved,
+                progress=progress,
+                command=sys.argv,
+                ledger=ledger,
+                stop=interruption.check,
+            )
+        return Outcome(ledger.deliver(report), made, dict(ledger.done), target)
 
 
 def _foretell(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]) -> None:
@@ -119,11 +142,12 @@ def _refuse_figures(folder: Path) -> None:
         )
 
 
-def _deliver(report: Report, values: dict[str, Any]) -> None:
+def _deliver(outcome: Outcome, values: dict[str, Any]) -> None:
     """Page, figures, and the result on stdout; all of them read the report."""
     from lla.errors import AnalysisFailedError
 
-    written = [report.path]
+    report = outcome.report
+    written = [] if outcome.unchanged else [report.path]
     if values["html"]:
         from lla_plots.page import write_html
 
@@ -139,8 +163,11 @@ def _deliver(report: Report, values: dict[str, Any]) -> None:
     else:
         from lla_cli.show import print_summary
 
-        print_summary(report, verbose=values["verbose"], written=written)
-    failed = {name: stage.why for name, stage in report.stages.items() if stage.status == "failed"}
+        print_summary(outcome.asked, verbose=values["verbose"], written=written)
+        for line in outcome.remarks():
+            print(line)
+    stages = outcome.asked.stages
+    failed = {name: stage.why for name, stage in stages.items() if stage.status == "failed"}
     if failed:
         name, why = next(iter(failed.items()))
         raise AnalysisFailedError(

@@ -47,10 +47,15 @@ class PlainProgress:
 
     def finish(self, stage: str, status: str, seconds: float) -> None:
         """Say how the stage ended."""
-        self._say(f"      {stage}: {status} in {seconds:.1f} s")
+        self._say(f"      {stage}: {_ended(status, seconds)}")
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def _ended(status: str, seconds: float) -> str:
+    # What was taken from a report took no time now.
+    return status if status.startswith("taken") else f"{status} in {seconds:.1f} s"
 
 
 def _live() -> Iterator[Progress]:
@@ -92,4 +97,4 @@ class _Live:
     def finish(self, stage: str, status: str, seconds: float) -> None:
         """Fill the bar."""
         if self._task is not None:
-            self._bars.update(self._task, completed=1, total=1, note=f"{status} in {seconds:.1f} s")
+            self._bars.update(self._task, completed=1, total=1, note=_ended(status, seconds))

@@ -13,6 +13,7 @@ __all__ = ["print_foresight"]
 _METHODS = {
     "reverse": "backwards through the gradient's graph",
     "forward": "forwards through the gradient",
+    "difference": "by central differences of gradients",
 }
 
 
@@ -28,6 +29,10 @@ def print_foresight(found: Foresight, *, as_json: bool) -> None:
     chunks = -(-found.samples // plan.chunk)
     kept = min(chunks, plan.keep // plan.graph) if plan.graph else 0
     print(f"products   {_METHODS[plan.way.method]}, {plan.way.together} at once;")
+    if plan.way.note:
+        print(f"           made{plan.way.note}")
+    if plan.way.approximate:
+        print(f"           approximate: doubling their step changes one by {plan.error:.1e}")
     print(f"           graphs of {kept} of {chunks} chunks kept ({_size(plan.graph)} each)")
     where = "the host's memory" if plan.on_host else "memory"
     print(f"basis      at most {plan.rows} vectors, in {where}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -32,6 +33,7 @@ def guarded(*, debug: bool = False, again: Callable[[], str] = lambda: "") -> It
     previous = signal.signal(signal.SIGTERM, _terminated)
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _fail("interrupted; no report was written", _repeat(again()), 130, debug)
     except LlaError as error:
@@ -42,8 +44,10 @@ def guarded(*, debug: bool = False, again: Callable[[], str] = lambda: "") -> It
     except (typer.Exit, typer.Abort):
         raise
     except BrokenPipeError:
-        # The reader of our output has closed it (`lla show … | head`): nothing is wrong.
-        sys.stderr.close()
+        # The reader of our output has closed it (`lla show … | head`): nothing is wrong. What is
+        # still to be flushed when the program ends goes nowhere.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except SystemExit as end:
         # Commands end by typer.Exit: this one is of code that a recipe or a package brought.

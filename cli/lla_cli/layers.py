@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lla.estimate import Estimate
-from lla.numbers import interval, number
+from lla.numbers import number, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,27 +16,37 @@ if TYPE_CHECKING:
 
 __all__ = ["layers_table"]
 
-_MOST = 20
 
+def layers_table(layers: Layers, most: int = 20) -> Table:
+    """Trace and largest eigenvalue of each layer; of many, those with the largest traces.
 
-def layers_table(layers: Layers) -> Table:
-    """Trace and largest eigenvalue of each layer; of many, those with the largest traces."""
+    Args:
+        layers: All layers.
+        most: Rows, at most.
+    """
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=None, header_style="dim")
-    table.add_column("layer")
-    for name in ("parameters", "trace", "share", "largest eigenvalue"):
-        table.add_column(name, justify="right")
-    order = np.argsort(-np.abs(np.nan_to_num(layers.trace)), kind="stable")[:_MOST]
+    from lla.errors import printable
+
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("  layer", overflow="fold", min_width=10)
+    table.add_column("parameters", justify="right", no_wrap=True)
+    for name in ("trace", "share", "largest eigenvalue"):
+        table.add_column(name, justify="right", overflow="fold")
+    order = np.argsort(-np.abs(np.nan_to_num(layers.trace)), kind="stable")[:most]
     for index in sorted(order):
         trace = _spread(layers.trace, layers.low, layers.high, index)
         top = _spread(layers.lambda_max, layers.lambda_max_low, layers.lambda_max_high, index)
         share = f"{100 * layers.share[index]:.1f} %"
-        table.add_row(layers.names[index], number(int(layers.parameters[index])), trace, share, top)
-    if len(layers.names) > _MOST:
-        table.caption = f"{len(layers.names) - _MOST} layers with smaller traces left out"
+        name = escape(printable(layers.names[index]))
+        table.add_row(f"  {name}", number(int(layers.parameters[index])), trace, share, top)
+    if len(layers.names) > most:
+        left = len(layers.names) - most
+        table.caption = f"  {left} more with smaller traces left out"
+        table.caption_justify = "left"
     return table
 
 
 def _spread(value: np.ndarray, low: np.ndarray, high: np.ndarray, index: int) -> str:
-    return interval(Estimate(float(value[index]), float(low[index]), float(high[index])))
+    return spread(Estimate(float(value[index]), float(low[index]), float(high[index])), digits=4)

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from lla_cli import analyze, init, inspect, page, plot, show, surroundings
+from lla_cli import analyze, compare, init, inspect, page, plot, show, surroundings
 
 __all__ = ["app", "main"]
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (analyze, show, plot, page, init, inspect, surroundings):
+for module in (analyze, show, compare, plot, page, init, inspect, surroundings):
     module.add_to(app)
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "DEBUG",
     "DRY_RUN",
     "OUTPUT",
+    "RESUME",
     "SETTINGS",
     "STATED",
     "TRUST",
@@ -105,6 +106,15 @@ SETTINGS = (
         'data, as "digits.npz?split=test&limit=512"',
         _PROBLEM,
     ),
+    Setting(
+        "batch_norm",
+        "model",
+        "batch_norm",
+        "normalize by running statistics, or by those of the batch of all samples "
+        "(default: running)",
+        _PROBLEM,
+        metavar="running|batch",
+    ),
     Setting("loss", "loss", "name", "cross_entropy, mse, … or file.py:function", _PROBLEM),
     Setting(
         "params", "run", "params", "analyse only parameters matching GLOB", _PROBLEM, many=True
@@ -148,6 +158,20 @@ SETTINGS = (
         _COMPUTE,
     ),
     Setting(
+        "method",
+        "run",
+        "method",
+        "how Hessian products are made: reverse, forward or difference (default: auto)",
+        _COMPUTE,
+    ),
+    Setting(
+        "products",
+        "run",
+        "products",
+        "precision of products: same, tf32 or bfloat16 (default: same, the model's)",
+        _COMPUTE,
+    ),
+    Setting(
         "threads",
         "run",
         "threads",
@@ -173,6 +197,17 @@ DRY_RUN = parameter(
     typer.Option(
         "--dry-run",
         help="say how it would be computed, in what time and memory, and stop",
+        rich_help_panel=_COMPUTE,
+    ),
+)
+
+RESUME = parameter(
+    "resume",
+    bool,
+    True,
+    typer.Option(
+        "--resume/--fresh",
+        help="take what was computed before with equal settings; or compute all anew",
         rich_help_panel=_COMPUTE,
     ),
 )
@@ -288,7 +323,8 @@ _METAVARS = {str(int): "INT", str(float): "FLOAT"}
 def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     """One option for each setting of an analysis."""
     # A name that means something to every command stays with that; --set reaches the setting.
-    taken = {item.name for item in (*SETTINGS, *STATED, *TRUST, *OUTPUT)} | {"checkpoint"}
+    shared = (*SETTINGS, *STATED, *TRUST, *OUTPUT, RESUME, CHECKPOINT)
+    taken = {item.name for item in shared}
     found = []
     for key, field in analysis.config.model_fields.items():
         if key in taken:

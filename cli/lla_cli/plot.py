@@ -18,7 +18,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _plot(
-    report: Annotated[str, typer.Argument(help="report file", metavar="REPORT")],
+    report: Annotated[
+        str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")
+    ],
     output: Annotated[
         str, typer.Option("-o", "--output", help="folder for the figures", metavar="FOLDER")
     ] = "figures",
@@ -39,9 +41,9 @@ def _plot(
     with guarded(debug=debug):
         from lla_plots.draw import save
 
-        from lla.report import read
+        from lla_cli.opening import report_at
 
         names = [name for text in only or () for name in text.split(",")]
         kinds = formats.split(",")
-        for path in save(read(report), Path(output), kinds, names, width):
+        for path in save(report_at(report), Path(output), kinds, names, width):
             print(path)

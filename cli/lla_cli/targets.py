@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lla.errors import ConfigurationError, ReportError
 
 if TYPE_CHECKING:
+    from lla.ledger import Target
     from lla.report import CheckpointFacts
     from lla.settings import Settings
 
@@ -16,7 +17,7 @@ __all__ = ["chosen_target"]
 _PAGES = (".html", ".htm")
 
 
-def chosen_target(checkpoint: str, settings: Settings, output: str | None, *, html: bool) -> Path:
+def chosen_target(checkpoint: str, settings: Settings, output: str | None, *, html: bool) -> Target:
     """The report's file; told before the work is done that it, or its page, cannot be written.
 
     Args:
@@ -29,6 +30,7 @@ def chosen_target(checkpoint: str, settings: Settings, output: str | None, *, ht
         ConfigurationError: The file is named as a page is.
         ReportError: Something that is not to be replaced lies there.
     """
+    from lla.ledger import Target
     from lla.report.storage import refuse_page, refuse_target
 
     if output and Path(output).suffix.lower() in _PAGES:
@@ -37,45 +39,55 @@ def chosen_target(checkpoint: str, settings: Settings, output: str | None, *, ht
             f"-o {output} names a page, and -o is the report's file (HDF5)",
             f"write -o {name}: the page is written beside it",
         )
-    target = Path(output) if output else _default(checkpoint, settings)
-    refuse_target(target)
-    if html:
-        refuse_page(target.with_suffix(".html"))
+    target = Target(Path(output)) if output else _default(checkpoint, settings)
+    for path in filter(None, (target.whole, target.aside)):
+        refuse_target(path)
+        if html:
+            refuse_page(path.with_suffix(".html"))
     return target
 
 
-def _default(checkpoint: str, settings: Settings) -> Path:
-    """``<stem>.lla.h5``, or ``<name>.lla.h5`` where that is the report of another checkpoint."""
-    from lla.checkpoint import split_scheme, stem_of
-    from lla.report.storage import about
+def _default(checkpoint: str, settings: Settings) -> Target:
+    """``<stem>.lla.h5``, or ``<name>.lla.h5`` where that is the report of another checkpoint.
 
-    names = dict.fromkeys((stem_of(checkpoint), Path(split_scheme(checkpoint)[1]).name))
+    Where the report there holds more than this run gives, and another run's settings, it is left
+    alone, and ``<stem>.<analysis>.lla.h5`` is written.
+    """
+    from lla.analyses.registry import select
+    from lla.checkpoint import split_scheme, stem_of
+    from lla.ledger import Target
+    from lla.report.storage import about, stages_of
+
+    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
+    words = "-".join(part for part in made if part != "baseline") or "baseline"
     others = {}
-    for name in filter(None, names):
-        target = _beside_fuller(name, settings)
-        found = about(target)
-        if found is None or _is_of(found, checkpoint, target.parent):
-            return target
-        others[target] = found.path
-    target, other = others.popitem()
+    for name in filter(
+        None, dict.fromkeys((stem_of(checkpoint), Path(split_scheme(checkpoint)[1]).name))
+    ):
+        whole, aside = Path(f"{name}.lla.h5"), Path(f"{name}.{words}.lla.h5")
+        fuller = not set(stages_of(whole) or ()) <= set(made)
+        ours = [_free(path, checkpoint) for path in (whole, aside)]
+        if ours[0] and (ours[1] or not fuller):
+            return Target(whole, aside if fuller else None)
+        if fuller and ours[1]:
+            return Target(aside)
+        other = aside if fuller else whole
+        found = about(other)
+        others[other] = found.path if found else ""
+    target, path = others.popitem()
     raise ReportError(
-        f"{target} is the report of another checkpoint, {other or 'a live module'}: it is not "
+        f"{target} is the report of another checkpoint, {path or 'a live module'}: it is not "
         "replaced",
         f"choose another name: -o {target.name.removesuffix('.lla.h5')}-2.lla.h5",
     )
 
 
-def _beside_fuller(name: str, settings: Settings) -> Path:
-    """``<name>.lla.h5``; but a report there that holds more than this run gives is left alone."""
-    from lla.analyses.registry import select
-    from lla.report.storage import stages_of
+def _free(path: Path, checkpoint: str) -> bool:
+    """Whether there is no report yet, or one of this checkpoint."""
+    from lla.report.storage import about
 
-    target = Path(f"{name}.lla.h5")
-    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
-    if set(stages_of(target) or ()) <= set(made):
-        return target
-    parts = "-".join(part for part in made if part != "baseline") or "baseline"
-    return Path(f"{name}.{parts}.lla.h5")
+    found = about(path)
+    return found is None or _is_of(found, checkpoint, path.parent)
 
 
 def _is_of(found: CheckpointFacts, checkpoint: str, folder: Path) -> bool:

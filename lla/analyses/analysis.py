@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Analysis", "Config", "Work", "imported"]
+from lla.analyses.fields import check
+
+__all__ = ["Analysis", "Compared", "Config", "Remedy", "Work", "imported"]
 
 
 class Config(BaseModel):
@@ -38,6 +40,47 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """How an analysis' metrics are compared between two reports (:mod:`lla.comparing`).
+
+    What a metric needs to have in common, beside data, loss and dtype, is "network" (as many
+    parameters in as many layers), "operator" (the matrix of the spectrum), or a setting as
+    ``section.key``. A setting that only narrows an interval is none of these.
+
+    Attributes:
+        alike: What every metric needs; None: the network and all settings of the analysis.
+        also: What some metrics need besides, by name.
+        worse: Metrics whose increase is for the worse: what ``lla compare --gate`` watches.
+        given: Metrics that repeat a setting: comparable whatever differs.
+        indicative: Metrics whose interval leaves out a part of the error: a difference of theirs
+            has no confidence, so that their values are shown and not compared.
+        checks: Metrics that check the run rather than describe the checkpoint: not compared.
+    """
+
+    alike: tuple[str, ...] | None = None
+    also: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    worse: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    indicative: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What narrows the intervals of some metrics: a setting of the analysis, made larger.
+
+    Attributes:
+        metrics: Their names, without the group's.
+        setting: A whole number among the analysis' settings.
+        factor: By how much to multiply it.
+    """
+
+    metrics: tuple[str, ...]
+    setting: str
+    factor: int
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """One entry of the registry.
 
@@ -51,9 +94,19 @@ class Analysis:
             a path and not the function, because it imports torch.
         work: Dotted path of ``work(problem, config) -> (expected, at most)``, two :class:`Work`,
             for predictions; or "" where it is little.
+        compared: How its metrics are compared between reports.
         figures: Dotted path of a function from a result and a caption to named figures, or "".
+        depends: Settings that its numbers depend on besides its own section, as sections or
+            ``section.key``; None: all. The problem, seed, dtype and device always count.
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
+        headline: Metrics that tell checkpoints apart, as (name, title of its column): an index of
+            many pages has a column for each.
+        remedies: What to do where metrics have not converged.
+        sections: Dotted path of ``sections(result)``, the page's sections on it
+            (:class:`lla_plots.parts.Section`); or "" for one that follows from the declarations.
+        steps: Dotted path of ``steps(result)``, what to do next
+            (:class:`lla_plots.parts.Action`) beside the remedies; or "".
     """
 
     name: str
@@ -63,9 +116,23 @@ class Analysis:
     result: type[Any]
     run: str
     work: str = ""
+    compared: Compared = Compared()
     figures: str = ""
+    depends: tuple[str, ...] | None = None
     question: str = ""
     summary: tuple[str, ...] = ()
+    headline: tuple[tuple[str, str], ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    sections: str = ""
+    steps: str = ""
+
+    def __post_init__(self) -> None:
+        # Wrong declarations are told on import, not after hours when the report is written.
+        check(self.result)
+        if getattr(self.result, "plot", None) is not None:
+            raise TypeError(
+                f"{self.result.__name__} cannot be a plot as a whole: put its arrays into a group"
+            )
 
 
 def imported(dotted: str) -> Callable[..., Any]:

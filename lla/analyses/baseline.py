@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import metric
 from lla.estimate import Estimate
 
@@ -25,9 +25,9 @@ class BaselineConfig(Config):
 class BaselineResult:
     """The loss at the checkpoint, exact for the data analysed."""
 
-    value: Estimate = metric("loss over the analysed data")
+    value: Estimate = metric("loss over the analysed data", units="loss")
     accuracy: Estimate = metric("share of right predictions")
-    gradient_norm: Estimate = metric("Euclidean norm of the gradient")
+    gradient_norm: Estimate = metric("Euclidean norm of the gradient", units="loss")
 
 
 def run(problem: Problem, config: BaselineConfig, workspace: Workspace) -> BaselineResult:
@@ -57,5 +57,10 @@ ANALYSIS = Analysis(
     result=BaselineResult,
     run="lla.analyses.baseline:run",
     work="lla.analyses.work:of_baseline",
+    depends=(),
+    compared=Compared(alike=(), also={"gradient_norm": ("network",)}),
+    question="How well does it fit?",
     summary=("value", "accuracy", "gradient_norm"),
+    headline=(("value", "loss"), ("accuracy", "accuracy")),
+    sections="lla_plots.words.baseline:sections",
 )

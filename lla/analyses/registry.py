@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from lla.analyses.analysis import Analysis
 from lla.errors import ConfigurationError, NothingToDoError, nearest
 
-__all__ = ["available", "find", "select"]
+__all__ = ["available", "built_in", "find", "select"]
 
 _BUILT_IN = (
     "lla.analyses.baseline",
@@ -21,15 +21,18 @@ _BUILT_IN = (
 )
 
 
+def built_in() -> dict[str, Analysis]:
+    """The analyses of this package by name, in the order in which they run."""
+    entries = (import_module(module).ANALYSIS for module in _BUILT_IN)
+    return {entry.name: entry for entry in entries}
+
+
 @cache
 def available() -> dict[str, Analysis]:
     """All analyses by name, in the order in which they run."""
-    found: dict[str, Analysis] = {}
-    for module in _BUILT_IN:
-        entry: Analysis = import_module(module).ANALYSIS
-        found[entry.name] = entry
+    found = built_in()
     for point in entry_points(group="lla.analyses"):
-        entry = point.load()
+        entry: Analysis = point.load()
         found.setdefault(entry.name, entry)
     return found
 

@@ -16,8 +16,9 @@ def _base_evaluation(problem: Problem, workspace: Workspace) -> Evaluation:
 
 
 def _gradient(problem: Problem, workspace: Workspace) -> torch.Tensor:
-    workspace.counts["gradients"] += 1
-    return gradient(problem)
+    found = gradient(problem)
+    workspace.tally("gradients")(1)
+    return found
 
 
 BASE_EVALUATION = Shared("base evaluation", _base_evaluation)

@@ -6,26 +6,39 @@ set of probes serves density, trace, norm, diagonal and layers.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from lla.analyses.spectrum import OperatorName, SpectrumConfig
-from lla.analyses.workspace import Shared, Workspace
-from lla.curvature import (
-    EmpiricalFisher,
-    GaussNewton,
-    Hessian,
-    MonteCarloFisher,
-    SummedOperator,
+from lla.analyses.accuracy import (
+    ProbeErrors,
+    corrected,
+    measured_errors,
+    product_errors,
+    shifted,
+    widened,
 )
-from lla.curvature.sampling import groups_of, sampling_error
-from lla.estimate import Estimate, mean_of, samples_needed
+from lla.analyses.estimates import (
+    Spectrum,
+    certified_over_groups,
+    extreme_estimate,
+    frobenius_estimate,
+    sketched_trace,
+    trace_estimate,
+    with_sampling,
+)
+from lla.analyses.keeping import Arrays, Keep
+from lla.analyses.spectrum import EIGENPAIRS, ESTIMATES, SpectrumConfig
+from lla.analyses.workspace import Shared, Workspace
+from lla.curvature import OperatorName, SummedOperator, Way, operator_of
+from lla.curvature.sampling import complete, sampled_groups
+from lla.estimate import Estimate, samples_needed
 from lla.krylov import (
     Eigenpairs,
     ProbePlan,
@@ -35,15 +48,12 @@ from lla.krylov import (
     certified,
     draw_probes,
     extreme_eigenpairs,
-    hutchpp,
-    xtrace,
 )
 from lla.problem import Problem
 from lla.seeding import gaussian, rademacher
 
-__all__ = ["SpectralProducts", "spectral"]
+__all__ = ["Ends", "SpectralProducts", "quotient", "spectral"]
 
-_BYTES = 8
 _ROUNDING = 100.0  # a product's error in units of eps·‖H‖, generously
 _SAFETY = 10.0  # between one product's error and what any may have
 _NEGLIGIBLE = 0.01  # of the tolerance: a rounding that needs no float64 products
@@ -51,27 +61,38 @@ _LEAST_STEPS = 5
 
 AnyOperator = SummedOperator[Any]
 
-_MAKERS: dict[str, Callable[..., AnyOperator]] = {
-    "hessian": Hessian,
-    "ggn": GaussNewton,
-    "fisher": MonteCarloFisher,
-    "empirical_fisher": EmpiricalFisher,
-}
-
 
 @dataclass(frozen=True)
-class Spectrum:
-    """Eigenpairs with the error of having used only these samples.
+class Ends:
+    """The pairs of the largest and of the smallest eigenvalue.
 
     Attributes:
-        pairs: The eigenpairs.
-        rounding: What the rounding of products may have moved a value by.
-        sampling: Standard error of each value from the samples, shape (k,); NaN where unknown.
+        values: Shape (2,).
+        residuals: Shape (2,).
+        vectors: Unit eigenvectors in rows, float64, shape (2, P).
+        found: How many pairs there are in all; if only one, it stands at both ends.
     """
 
-    pairs: Eigenpairs
-    rounding: float
-    sampling: np.ndarray
+    values: np.ndarray
+    residuals: np.ndarray
+    vectors: torch.Tensor
+    found: int
+
+    @classmethod
+    def of(cls, pairs: Eigenpairs) -> Ends:
+        """The ends of all pairs."""
+        vectors = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
+        return cls(pairs.values[[0, -1]], pairs.residuals[[0, -1]], vectors, len(pairs.values))
+
+    def packed(self) -> Arrays:
+        """As arrays."""
+        return {**vars(self), "vectors": self.vectors.cpu().numpy(), "found": np.array(self.found)}
+
+    @classmethod
+    def unpacked(cls, arrays: Arrays, problem: Problem) -> Ends:
+        """Of arrays, on the problem's device."""
+        vectors = torch.from_numpy(arrays["vectors"]).to(problem.device)
+        return cls(arrays["values"], arrays["residuals"], vectors, int(arrays["found"]))
 
 
 @dataclass(frozen=True)
@@ -82,7 +103,9 @@ class SpectralProducts:
         operator: The matrix as it is multiplied.
         precise: The same in float64, for certifying.
         spectrum: Eigenpairs of both ends.
-        probes: Random probes, deflated.
+        ends: Of them, the first and the last.
+        errors: What the error of products does to the probes' sums; None where that is rounding.
+        probes: Random probes, deflated, with those errors corrected.
         lambda_max: Largest eigenvalue.
         lambda_min: Smallest eigenvalue.
         trace: Trace.
@@ -92,6 +115,8 @@ class SpectralProducts:
     operator: Shared[AnyOperator]
     precise: Shared[AnyOperator]
     spectrum: Shared[Spectrum]
+    ends: Shared[Ends]
+    errors: Shared[ProbeErrors | None]
     probes: Shared[Probes]
     lambda_max: Shared[Estimate]
     lambda_min: Shared[Estimate]
@@ -103,57 +128,106 @@ class SpectralProducts:
 def spectral(name: OperatorName = "hessian") -> SpectralProducts:
     """The shared products of a curvature matrix by its name."""
 
-    def shared(what: str, compute: Callable[..., Any]) -> Shared[Any]:
-        return Shared(f"{name}: {what}", partial(compute, name))
+    def shared(
+        what: str, compute: Callable[..., Any], keep: Keep[Any] | None = None
+    ) -> Shared[Any]:
+        return Shared(f"{name}: {what}", partial(compute, name), keep)
+
+    ends = Keep(Ends.packed, Ends.unpacked, EIGENPAIRS)
+    estimate = Keep(_packed, _unpacked, ESTIMATES)
 
     return SpectralProducts(
         operator=shared("operator", _operator),
         precise=shared("precise operator", _precise),
         spectrum=shared("eigenpairs", _spectrum),
+        ends=shared("ends", _ends, ends),
+        errors=shared("errors of products", _errors),
         probes=shared("probes", _probes),
-        lambda_max=shared("lambda_max", partial(_extreme, index=0)),
-        lambda_min=shared("lambda_min", partial(_extreme, index=-1)),
-        trace=shared("trace", _trace),
-        frobenius=shared("frobenius", _frobenius),
+        lambda_max=shared("lambda_max", partial(_extreme, index=0), estimate),
+        lambda_min=shared("lambda_min", partial(_extreme, index=-1), estimate),
+        trace=shared("trace", _trace, estimate),
+        frobenius=shared("frobenius", _frobenius, estimate),
     )
 
 
+def _packed(estimate: Estimate) -> Arrays:
+    return {"estimate": np.frombuffer(json.dumps(asdict(estimate)).encode(), np.uint8)}
+
+
+def _unpacked(arrays: Arrays, problem: Problem) -> Estimate:
+    return Estimate(**json.loads(arrays["estimate"].tobytes()))
+
+
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
-    plan = workspace.execution(problem)
-    way = plan.way if name == "hessian" else replace(plan.way, method="reverse")
-    return _made(name, problem, workspace, memory=plan.keep, way=way)
+    plan = workspace.plan(problem)
+    return _made(name, problem, workspace, memory=plan.keep, way=_way(name, plan.way))
+
+
+def _way(name: OperatorName, planned: Way) -> Way:
+    """Only the Hessian can be multiplied otherwise than by two backward passes."""
+    if name == "hessian":
+        return planned
+    return Way(together=planned.together, precision=planned.precision)
 
 
 def _made(
     name: OperatorName, problem: Problem, workspace: Workspace, **options: Any
 ) -> AnyOperator:
-    seeded = {"seed": workspace.seed} if name == "fisher" else {}
-    return _MAKERS[name](problem, on_products=workspace.tally("matvecs"), **options, **seeded)
+    return operator_of(
+        name,
+        problem,
+        seed=workspace.seed,
+        on_products=workspace.tally("matvecs"),
+        on_step_down=workspace.steps_down.append,
+        **options,
+    )
 
 
 def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
     """The matrix in float64, for certifying what products in a lower precision found.
 
     Networks that fix a lower precision in their code cannot be computed in float64: for them it
-    is the working operator, and intervals allow for its rounding.
+    is made in the model's dtype, and intervals allow for its rounding.
     """
     working = workspace.get(spectral(name).operator, problem)
-    if problem.theta.dtype == torch.float64:
+    planned = _way(name, workspace.plan(problem).way)
+    found = _in_float64(problem)
+    if found is problem and planned.precision == "same":
         return working
+    # As it is planned, but one by one: float64 takes twice the memory.
+    way = replace(planned, together=1, step=0.0, precision="same")
+    return _made(name, found, workspace, way=way)
+
+
+def _in_float64(problem: Problem) -> Problem:
+    """The problem in float64, or itself where it is so already or cannot be."""
+    if problem.theta.dtype == torch.float64:
+        return problem
     double = problem.in_float64()
     try:
         with torch.no_grad():
-            double.terms(double.theta, next(double.data.chunks()))
+            double.terms(double.theta, next(double.batches()))
     except RuntimeError:
-        return working
-    return _made(name, double, workspace)
+        return problem
+    return double
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
+    found = _searched(name, problem, workspace)
+    # Whoever goes on after the spectrum needs these, and not the Krylov basis.
+    workspace.put(spectral(name).ends, Ends.of(found.pairs))
+    return found
+
+
+def _ends(name: OperatorName, problem: Problem, workspace: Workspace) -> Ends:
+    return Ends.of(workspace.get(spectral(name).spectrum, problem).pairs)
+
+
+def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     precise = workspace.get(spectral(name).precise, problem)
-    plan = workspace.execution(problem)
+    plan = workspace.plan(problem)
     search = Search(
         config.largest,
         config.smallest,
@@ -172,69 +246,46 @@ def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
             done, search.products, "Lanczos products at most"
         ),
     )
-    rounding = _rounding(pairs, operator, precise)
-    groups = _groups(problem)
-    if not groups and rounding < _NEGLIGIBLE * pairs.tolerance:
-        return Spectrum(pairs, rounding, np.zeros(len(pairs.values)))
+    error, reference = product_errors(pairs, operator, precise)
+    inexact = bool(operator.note)
+    coarse = _SAFETY * (error + reference)
+    left = _ROUNDING * precise.eps * pairs.norm + _SAFETY * reference  # after certifying
+    rounding = left if precise is operator else coarse + operator.eps * pairs.norm
+    product_error = coarse if inexact else _ROUNDING * operator.eps * pairs.norm
+    groups = sampled_groups(problem)
+    sampling = np.full(len(pairs.values), 0.0 if complete(problem) else math.nan)
+    if not groups and not inexact and rounding < _NEGLIGIBLE * pairs.tolerance:
+        return Spectrum(pairs, rounding, sampling, product_error)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
-    if not groups:
+    if groups:
+        pairs, sampling = certified_over_groups(pairs, precise, groups, problem)
+    else:
         pairs = certified(pairs, precise)
-        return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, np.zeros(len(pairs.values)))
-    return _over_groups(pairs, precise, groups, problem)
+    return Spectrum(pairs, left, sampling, product_error, operator.note)
 
 
-def _over_groups(
-    pairs: Eigenpairs, precise: AnyOperator, groups: list[torch.Tensor], problem: Problem
-) -> Spectrum:
-    """The pairs by float64 products, whose groups of samples tell the error of the sample."""
-    asked: list[torch.Tensor] = []
-
-    def multiply(vectors: torch.Tensor) -> torch.Tensor:
-        products, forms = precise.over_groups(vectors, groups)
-        asked.extend((vectors, forms))
-        return products
-
-    pairs = certified(pairs, multiply)
-    vectors, forms = asked
-    turn = pairs.vectors @ vectors.T
-    quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
-    error = sampling_error(quotients, len(problem.data), _population(problem))
-    return Spectrum(pairs, _ROUNDING * precise.eps * pairs.norm, error)
-
-
-def _rounding(pairs: Eigenpairs, operator: AnyOperator, precise: AnyOperator) -> float:
-    """What the rounding of products moves an eigenvalue by, at most: measured on one product.
-
-    The vector is a mixture of all pairs, so that no direction of theirs is left out.
-    """
-    if precise is operator:
-        return _ROUNDING * operator.eps * pairs.norm
-    mixed = pairs.vectors.sum(dim=0)
-    mixed /= torch.linalg.vector_norm(mixed)
-    error = torch.linalg.vector_norm(operator(mixed) - precise(mixed))
-    return _SAFETY * float(error) + operator.eps * pairs.norm
-
-
-def _groups(problem: Problem) -> list[torch.Tensor]:
-    """Groups of samples to see the sampling error by; none if all samples are analysed."""
-    if _population(problem) <= len(problem.data):
-        return []
-    return groups_of(len(problem.data), problem.device)
-
-
-def _population(problem: Problem) -> int:
-    return max(problem.data.available, problem.training.samples or 0)
+def _errors(name: OperatorName, problem: Problem, workspace: Workspace) -> ProbeErrors | None:
+    operator = workspace.get(spectral(name).operator, problem)
+    if not operator.note:
+        return None
+    return measured_errors(
+        operator,
+        workspace.get(spectral(name).precise, problem),
+        partial(rademacher, operator.size, workspace.seed, "errors of products"),
+        tuple(place for _, place in problem.space.slices()),
+        workspace.confidence,
+    )
 
 
 def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probes:
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     known = workspace.get(spectral(name).spectrum, problem).pairs.krylov
-    rows = max(2, workspace.execution(problem).rows - known.basis.rows)
+    rows = max(2, workspace.plan(problem).rows - known.basis.rows)
     left = config.steps - known.basis.rows
     steps = max(_LEAST_STEPS, math.ceil(left / config.probes))
     together = max(1, min(config.probes, rows // (steps + 3)))
-    groups = _groups(problem)
+    groups = sampled_groups(problem)
 
     def enough(samples: tuple[TraceSample, ...]) -> int:
         traces = [sample.trace for sample in samples]
@@ -243,7 +294,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         needed = samples_needed(traces, workspace.tolerance, workspace.confidence)
         return min(config.max_probes, needed)
 
-    return draw_probes(
+    found = draw_probes(
         operator,
         lambda index: rademacher(operator.size, workspace.seed, "probes", index),
         known,
@@ -253,86 +304,83 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         grouped=(lambda vectors: operator.over_groups(vectors, groups)) if groups else None,
         on_products=lambda done, total: workspace.progress.update(done, total, "products"),
     )
+    errors = workspace.get(spectral(name).errors, problem)
+    return corrected(found, errors) if errors else found
 
 
 def _extreme(name: OperatorName, problem: Problem, workspace: Workspace, index: int) -> Estimate:
-    """A Rayleigh quotient bounds its end of the spectrum from inside, its residual from outside."""
     found = workspace.get(spectral(name).spectrum, problem)
-    pairs = found.pairs
-    value, residual = float(pairs.values[index]), float(pairs.residuals[index])
-    rounding = found.rounding
-    inside, outside = rounding, residual + rounding
-    below, above = (inside, outside) if index == 0 else (outside, inside)
-    # Any Ritz value lies inside the spectrum: one beyond the interval shows that the run has
-    # missed an eigenvalue.
     reach = workspace.get(spectral(name).probes, problem).reach[1 if index == 0 else 0]
-    slack = _ROUNDING * workspace.get(spectral(name).operator, problem).eps * pairs.norm
-    missed = reach > value + above + slack if index == 0 else reach < value - below - slack
-    sampling = float(found.sampling[index])
-    return Estimate(
-        value,
-        min(value - below, reach) if missed else value - below,
-        max(value + above, reach) if missed else value + above,
-        sampling_stderr=None if math.isnan(sampling) else sampling,
-        converged=bool(pairs.converged[index]) and not missed,
-        method=f"Lanczos, {pairs.krylov.products} products, interval from the residual",
-        units="loss",
-    )
+    return extreme_estimate(found, index, reach)
 
 
 def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
-    probes = workspace.get(spectral(name).probes, problem)
-    method = workspace.config("spectrum", SpectrumConfig).trace_method
-    if method == "hutchinson":
-        found = mean_of(
-            [sample.trace for sample in probes.samples],
-            workspace.confidence,
-            pilot=probes.pilot,
-            method=f"Hutchinson, {len(probes.samples)} probes, deflated by the Lanczos basis",
-            units="loss",
-        ).within(workspace.tolerance)
-    else:
-        found = _sketched(name, problem, workspace)
-    # Where nothing is left to chance, rounding is.
-    operator = workspace.get(spectral(name).operator, problem)
-    slack = math.sqrt(operator.size) * operator.eps * abs(found.value)
-    found = replace(found, low=found.low - slack, high=found.high + slack)
-    if not probes.groups.size:
-        complete = _population(problem) <= len(problem.data)
-        return replace(found, sampling_stderr=0.0 if complete else None)
-    quotients = probes.groups.mean(axis=1, keepdims=True)
-    (sampling,) = sampling_error(quotients, len(problem.data), _population(problem))
-    return replace(found, sampling_stderr=None if math.isnan(sampling) else float(sampling))
-
-
-def _sketched(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
-    """The trace by Hutch++ or XTrace, with more probes until the interval meets the tolerance."""
     config = workspace.config("spectrum", SpectrumConfig)
+    probes = workspace.get(spectral(name).probes, problem)
+    errors = workspace.get(spectral(name).errors, problem)
     operator = workspace.get(spectral(name).operator, problem)
-    estimate, label = (
-        (hutchpp, "Hutch++") if config.trace_method == "hutchpp" else (xtrace, "XTrace")
-    )
-    probes, attempt = config.probes, 0
-    while True:
-        stage = f"{config.trace_method} {attempt}"  # what was drawn decided to go on: draw anew
-        draw = partial(rademacher, operator.size, workspace.seed, stage)
-        samples = estimate(operator, draw, min(probes, operator.size))
-        found = mean_of(
-            samples, workspace.confidence, method=f"{label}, {probes} probes", units="loss"
-        ).within(workspace.tolerance)
-        if found.converged or probes >= min(config.max_probes, operator.size):
-            return found
-        probes, attempt = min(2 * probes, config.max_probes), attempt + 1
+    if config.trace_method == "hutchinson":
+        found = trace_estimate(probes, workspace.confidence)
+    else:
+        draw = partial(rademacher, operator.size, workspace.seed)
+        found = sketched_trace(operator, config, draw, workspace.confidence, workspace.tolerance)
+        if errors:
+            found = shifted(found, float(errors.shift[0]))
+    if errors:
+        method = f"{found.method}, products{operator.note}"
+        found = replace(widened(found, float(errors.half[0])), method=method)
+    found = found.within(workspace.tolerance)
+    if not errors:
+        # Where nothing is left to chance, rounding is.
+        found = widened(found, math.sqrt(operator.size) * operator.eps * abs(found.value))
+    return with_sampling(found, probes.groups.mean(axis=1) if probes.groups.size else (), problem)
 
 
 def _frobenius(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(spectral(name).probes, problem)
-    square = mean_of(
-        [sample.square for sample in probes.samples],
-        workspace.confidence,
-        pilot=probes.pilot,
-        method="",
+    errors = workspace.get(spectral(name).errors, problem)
+    note = workspace.get(spectral(name).operator, problem).note if errors else ""
+    slack = float(errors.half[1]) if errors else 0.0
+    found = frobenius_estimate(probes, workspace.confidence, slack, note and f", products{note}")
+    return found.within(workspace.tolerance)
+
+
+def quotient(
+    vector: torch.Tensor, name: OperatorName, problem: Problem, workspace: Workspace
+) -> Estimate:
+    """The curvature vᵀAv / ‖v‖² along a direction, by one product in float64.
+
+    Args:
+        vector: v, float64, shape (P,), on the problem's device.
+        name: Which matrix A is.
+        problem: Network, parameters, data and loss.
+        workspace: Of the run; A's largest eigenvalue, which bounds the rounding, is shared.
+
+    Returns:
+        The quotient with its rounding and, where samples were left out, their error; missing for
+        a vector of zeros.
+    """
+    length = torch.linalg.vector_norm(vector)
+    if not length:
+        return Estimate.missing("the direction is zero", units="loss")
+    unit = (vector / length)[None]
+    precise = workspace.get(spectral(name).precise, problem)
+    groups = sampled_groups(problem)
+    forms = torch.empty(0)
+    if groups:
+        product, forms = precise.over_groups(unit, groups)
+    else:
+        product = precise(unit)
+    value = float((unit * product).sum())
+    coarser = precise.coarser()
+    slack = _ROUNDING * precise.eps * workspace.get(spectral(name).spectrum, problem).pairs.norm
+    if coarser is not None:
+        slack += _SAFETY * abs(float((unit * coarser(unit)).sum()) - value)
+    found = Estimate(
+        value,
+        value - slack,
+        value + slack,
+        method=f"quotient of one product{precise.note}",
+        units="loss",
     )
-    method = f"root of the mean of ‖Hz‖², {len(probes.samples)} probes, deflated"
-    root = square.map(lambda value: math.sqrt(max(value, 0.0)), method=method, units="loss")
-    return root.within(workspace.tolerance)
+    return with_sampling(found, forms.flatten().cpu().numpy(), problem)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from lla.analyses.analysis import Config
+from lla.analyses.keeping import Forgetful, Keep, Keeper
 from lla.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -22,10 +23,17 @@ C = TypeVar("C", bound=Config)
 
 @dataclass(frozen=True, slots=True)
 class Shared(Generic[T]):
-    """A product that several analyses need, and the function that computes it."""
+    """A product that several analyses need, and the function that computes it.
+
+    Attributes:
+        name: Its name, unique in a run.
+        compute: Computes it.
+        keep: How it is kept for a run that goes on where another ended; None: not at all.
+    """
 
     name: str
     compute: Callable[[Problem, Workspace], T]
+    keep: Keep[T] | None = None
 
 
 @dataclass
@@ -40,8 +48,11 @@ class Workspace:
         memory: Bytes that large intermediate arrays may take in all.
         progress: Told how far the run is.
         counts: Work done so far, by kind: matvecs, gradients, points, images.
-        plan: How the work was carried out, for the report.
-        carried_out: How products are made; by default unmeasured, within the memory.
+        measured: The plan that products follow, measured; without one :meth:`plan` makes one
+            that is not.
+        steps_down: What operators gave up where memory ran out, in order, for the report.
+        keeper: Keeps products for a later run.
+        stop: Called after each unit of work; raises where the run is to end.
     """
 
     configs: Mapping[str, Config]
@@ -51,29 +62,42 @@ class Workspace:
     memory: int = 4 << 30
     progress: Progress = field(default_factory=Silent)
     counts: Counter[str] = field(default_factory=Counter)
-    plan: dict[str, Any] = field(default_factory=dict)
-    carried_out: Plan | None = None
+    measured: Plan | None = None
+    steps_down: list[str] = field(default_factory=list)
+    keeper: Keeper = field(default_factory=Forgetful)
+    stop: Callable[[], None] = lambda: None
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def get(self, shared: Shared[T], problem: Problem) -> T:
-        """The shared product, computed on first use."""
+        """The shared product, computed on first use or taken from what a former run kept."""
         if shared.name not in self._shared:
-            self._shared[shared.name] = shared.compute(problem, self)
+            kept = shared.keep and self.keeper.load(shared.name, shared.keep.depends)
+            if shared.keep and kept:
+                self._shared[shared.name] = shared.keep.unpack(kept, problem)
+            else:
+                self.put(shared, shared.compute(problem, self))
         return cast(T, self._shared[shared.name])
 
-    def execution(self, problem: Problem) -> Plan:
+    def put(self, shared: Shared[T], value: T) -> None:
+        """Share a product that another one's computation gave along with its own."""
+        self._shared[shared.name] = value
+        if shared.keep:
+            self.keeper.save(shared.name, shared.keep.depends, shared.keep.pack(value))
+
+    def plan(self, problem: Problem) -> Plan:
         """How products of the problem are made."""
-        if self.carried_out is None:
+        if self.measured is None:
             from lla.curvature.plan import unmeasured
 
-            self.carried_out = unmeasured(problem, self.memory)
-        return self.carried_out
+            self.measured = unmeasured(problem, self.memory)
+        return self.measured
 
     def tally(self, kind: str) -> Callable[[int], None]:
-        """A function that adds to the count of a kind of work."""
+        """A function that adds to the count of a kind of work, and ends the run if it has to."""
 
         def count(more: int) -> None:
             self.counts[kind] += more
+            self.stop()
 
         return count
 

@@ -46,7 +46,9 @@ class MonteCarloFisher(EmpiricalFisher):
         data = problem.data
         targets = torch.cat([drawn_targets(problem, seed, index) for index in range(draws)])
         inputs = mapped(data.inputs, lambda part: torch.cat([part] * draws))
-        repeated = replace(data, inputs=inputs, targets=targets)
+        # The statistics of a batch are those of the batch repeated.
+        chunk = data.chunk * (draws if problem.coupled_layers else 1)
+        repeated = replace(data, inputs=inputs, targets=targets, chunk=chunk)
         super().__init__(Problem(**{**vars(problem), "data": repeated}), **options)
 
 
@@ -68,7 +70,7 @@ def drawn_targets(problem: Problem, seed: int, index: int = 0) -> torch.Tensor:
     random = generator(seed, "fisher", index)
     found = []
     with torch.no_grad():
-        for batch in problem.data.chunks():
+        for batch in problem.batches():
             found.append(rule(outputs_of(problem.module, batch), batch, args, random))
     return torch.cat(found)
 

@@ -87,6 +87,7 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
             allow_unused=True,
             materialize_grads=True,
         )
+        self._refuse_once(back)
         leaf = outputs.detach().requires_grad_(True)
         terms = problem.objective.loss(_Known(leaf), batch)
         (slope,) = torch.autograd.grad(terms.total, leaf, create_graph=True)

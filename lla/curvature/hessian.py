@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Self
 
 import torch
 
-from lla.curvature.operators import SummedOperator, chunks_of, differentiable, slopes_along
+from lla.curvature.differences import along_by_differences, best_step
+from lla.curvature.operators import SummedOperator, differentiable, slopes_along
+from lla.curvature.ways import ONE_BY_ONE, Way
 from lla.problem import Batch, Problem
 
 __all__ = ["Hessian", "batch_curvature", "gradient"]
@@ -35,7 +40,7 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     theta = differentiable(problem)
     total = torch.zeros_like(theta, dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for batch in chunks_of(problem, batches):
+    for batch in problem.batches(batches):
         slope, part = _slope(problem, theta, batch)
         total += slope
         weight += part
@@ -43,27 +48,59 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
 
 
 class Hessian(SummedOperator["_Slope"]):
-    """The Hessian of a problem's loss: ∇(∇L · v), Pearlmutter 1994."""
+    """The Hessian of a problem's loss: ∇(∇L · v), Pearlmutter 1994, or differences of ∇L.
+
+    Raises:
+        NoSecondDerivativeError: At a product, unless the way is "difference".
+    """
+
+    remedy = "central differences of gradients approximate them: --method difference"
+
+    @property
+    def step(self) -> float:
+        """Distance from θ at which differences take gradients; chosen on first use."""
+        if not self._way.step:
+            slope = self._function(next(self._problem.data.chunks()))
+            with self._problem.second_order():
+                self._way = replace(self._way, step=best_step(slope, self._problem.theta))
+        return self._way.step
+
+    def coarser(self) -> Self | None:
+        """The same by differences over twice the distance, or None where products are exact.
+
+        How products of the two differ tells how far off they are: they have three times the
+        truncation between them, once where the loss has kinks, and the rounding of both.
+        """
+        if not self._way.approximate:
+            return None
+        made = copy(self)
+        made._way = replace(self._way, step=2 * self.step)
+        return made
 
     def _build(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
-        if self._way.method == "forward":
-            return self._forward(batch)
-        return _slope(self._problem, self._theta, batch, create_graph=True)
-
-    def _forward(self, batch: Batch) -> tuple[_Slope, torch.Tensor]:
-        """∇L(θ) as a function, to be differentiated forward along vectors."""
+        if self._way.method == "reverse":
+            slope, weight = _slope(self._problem, self._theta, batch, create_graph=True)
+            self._refuse_once(slope)
+            return slope, weight
         problem = self._problem
-
-        def total(theta: torch.Tensor) -> torch.Tensor:
-            return problem.terms(theta, batch).total
-
         with torch.no_grad():
             weight = problem.terms(problem.theta, batch).weight
-        return torch.func.grad(total), weight
+        return self._function(batch), weight
+
+    def _function(self, batch: Batch) -> Callable[[torch.Tensor], torch.Tensor]:
+        """∇ of a batch's loss sum as a function of θ."""
+        problem = self._problem
+        if self._way.method == "forward":
+            return torch.func.grad(lambda theta: problem.terms(theta, batch).total)
+        # What differentiates functions would ask custom operations for rules of their own.
+        return lambda theta: _slope(problem, theta.detach().requires_grad_(True), batch)[0]
 
     def _apply(self, graph: _Slope, along: torch.Tensor, *, keep: bool) -> torch.Tensor:
         if not isinstance(graph, torch.Tensor):
-            return _forward_along(graph, self._problem.theta, along)
+            theta = self._problem.theta
+            if self._way.method == "forward":
+                return _forward_along(graph, theta, along)
+            return along_by_differences(graph, theta, along, self.step)
         if not graph.requires_grad:
             return torch.zeros_like(along)  # a loss linear in θ has no curvature on this chunk
         return slopes_along(graph, self._theta, along, keep=keep)
@@ -87,10 +124,22 @@ def _forward_along(
 _Slope = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
 
 
-def batch_curvature(problem: Problem, batch: Batch) -> float:
+def batch_curvature(
+    problem: Problem,
+    batch: Batch,
+    *,
+    way: Way = ONE_BY_ONE,
+    on_step_down: Callable[[str], None] = lambda what: None,
+) -> float:
     """Curvature of a training step's loss along its own gradient, g_BᵀH_B g_B / ‖g_B‖².
 
     Batch norm uses the batch's statistics, as in training; the batch is then not cut into chunks.
+
+    Args:
+        problem: Network, parameters and loss.
+        batch: The step's samples.
+        way: How the product is made.
+        on_step_down: Told what is given up where memory runs out.
 
     Returns:
         The quotient, or NaN where the gradient vanishes.
@@ -100,4 +149,7 @@ def batch_curvature(problem: Problem, batch: Batch) -> float:
     with problem.batch_statistics():
         slope = gradient(problem, parts)
         square = float(slope @ slope)
-        return float(slope @ Hessian(problem, parts)(slope)) / square if square else math.nan
+        if not square:
+            return math.nan
+        product = Hessian(problem, parts, way=way, on_step_down=on_step_down)
+        return float(slope @ product(slope)) / square

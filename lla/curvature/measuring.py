@@ -5,19 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 
 from lla.curvature.hessian import Hessian, gradient
-from lla.curvature.operators import Way
-from lla.errors import ConfigurationError
+from lla.curvature.names import Method
+from lla.curvature.ways import Way
+from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Batch, Problem
 
-__all__ = ["Costs", "Method", "best_chunk", "measure"]
-
-Method = Literal["auto", "reverse", "forward"]
+__all__ = ["Costs", "best_chunk", "measure"]
 
 _FIRST_CHUNK = 256
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 4096
@@ -72,7 +70,16 @@ def best_chunk(problem: Problem, largest: int, until: float) -> int:
 def measure(
     problem: Problem, chunk: int, all_kept: bool, method: Method, together: int, until: float
 ) -> tuple[Costs, Way]:
-    """Times on one chunk, scaled to all samples, and the fastest way."""
+    """Times on one chunk, scaled to all samples, and the fastest way.
+
+    Args:
+        problem: What products are made of.
+        chunk: Samples of the chunk.
+        all_kept: Whether the graphs of all chunks are going to be kept.
+        method: The one to use, or "auto" to choose between "reverse" and "forward".
+        together: Vectors of one pass, or 0 to choose.
+        until: Time on the performance counter after which no further way is tried.
+    """
     batch = next(problem.data.whole.chunks(chunk))
     scale = len(problem.data) / batch.samples
     device = problem.device
@@ -83,40 +90,59 @@ def measure(
     with torch.no_grad():
         evaluation = timed(lambda: problem.terms(problem.theta, batch))
     slope = timed(lambda: gradient(problem, [batch]))
-    operator = Hessian(problem, [batch], memory=(1 << 60) if all_kept else 0)
-    ones = torch.ones(problem.space.size, dtype=torch.float64, device=device)
-    block = torch.stack([ones] * (together or _BLOCK))
-    product = timed(lambda: operator(ones))
-    shared = product if all_kept else timed(lambda: operator(block)) / len(block)
+    trial = _Trial(problem, batch, timed)
+    if method == "difference":
+        way = Way("difference", together or 1)
+        way = replace(way, step=Hessian(problem, way=way).step)
+        return Costs(evaluation, slope, *trial.of(way, 1)), way
+    wide = Way("forward", together or _BLOCK)
+    if method == "forward":
+        return Costs(evaluation, slope, *trial.of(wide, wide.together)), wide
+    way = Way("reverse", together or 1)
+    product, shared = trial.of(way, together or _BLOCK, all_kept=all_kept)
     reverse = Costs(evaluation, slope, product, shared)
     # On graphs that are all kept, nothing was seen to be faster.
-    settled = all_kept or time.perf_counter() > until
-    if method == "reverse" or (method == "auto" and settled):
-        return reverse, Way("reverse", together or 1)
-    forward = _forward(problem, batch, ones, block, timed)
-    if method == "auto" and (forward is None or forward[0] + forward[1] > product + shared):
-        return reverse, Way("reverse", together or 1)
-    if forward is None:
-        raise ConfigurationError(
-            "this network cannot be differentiated forward: a layer has no rule for it",
-            'leave [run] method out, or say method = "reverse"',
-        )
-    return Costs(evaluation, slope, *forward), Way("forward", len(block))
-
-
-def _forward(
-    problem: Problem,
-    batch: Batch,
-    ones: torch.Tensor,
-    block: torch.Tensor,
-    timed: Callable[[Callable[[], object]], float],
-) -> tuple[float, float] | None:
-    """Times of a single product and of a block's share, or None where it cannot be done."""
-    operator = Hessian(problem, [batch], way=Way("forward", len(block)))
+    if method == "reverse" or all_kept or time.perf_counter() > until:
+        return reverse, way
     try:
-        return timed(lambda: operator(ones)), timed(lambda: operator(block)) / len(block)
-    except (RuntimeError, NotImplementedError):
-        return None
+        found = trial.of(wide, wide.together)
+    except ConfigurationError:
+        return reverse, way
+    if sum(found) > product + shared:
+        return reverse, way
+    return Costs(evaluation, slope, *found), wide
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One chunk to time products on."""
+
+    problem: Problem
+    batch: Batch
+    timed: Callable[[Callable[[], object]], float]
+
+    def of(self, way: Way, together: int, *, all_kept: bool = False) -> tuple[float, float]:
+        """Times of a single product and of a block's share.
+
+        Raises:
+            ConfigurationError: The network cannot be differentiated that way.
+        """
+        memory = (1 << 60) if all_kept else 0
+        operator = Hessian(self.problem, [self.batch], memory=memory, way=way)
+        ones = torch.ones(operator.size, dtype=torch.float64, device=operator.device)
+        block = torch.stack([ones] * together)
+        try:
+            single = self.timed(lambda: operator(ones))
+            if all_kept or together == 1:
+                return single, single
+            return single, self.timed(lambda: operator(block)) / len(block)
+        except (RuntimeError, NotImplementedError, NoSecondDerivativeError) as error:
+            if way.method != "forward":
+                raise
+            raise ConfigurationError(
+                "this network cannot be differentiated forward: a layer has no rule for it",
+                'leave [run] method out, or say method = "reverse"',
+            ) from error
 
 
 def _timed(action: Callable[[], object], device: torch.device) -> float:

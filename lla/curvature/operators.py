@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
-from typing import Generic, Literal, Self, TypeVar
+from dataclasses import replace
+from typing import Generic, Self, TypeVar
 
 import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lla.curvature.convolution import fast_convolutions
-from lla.errors import ProblemError
+from lla.curvature.ways import (
+    ONE_BY_ONE,
+    Way,
+    in_precision,
+    kernels_of,
+    lacks_second_derivative,
+    out_of_memory,
+    refuses_another,
+)
+from lla.errors import NoSecondDerivativeError
 from lla.problem import Batch, Problem
 
 __all__ = [
     "SummedOperator",
-    "Way",
-    "chunks_of",
-    "coupled_layers",
     "differentiable",
     "measured",
-    "out_of_memory",
     "slopes_along",
 ]
 
@@ -31,32 +34,9 @@ G = TypeVar("G")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a chunk's products are made; it changes time and memory, results to rounding only.
-
-    Attributes:
-        method: "reverse" differentiates the gradient's graph backwards, which can be kept between
-            products; "forward" differentiates the gradient forwards, several vectors at once
-            under ``vmap``.
-        together: Vectors that one pass takes.
-    """
-
-    method: Literal["reverse", "forward"] = "reverse"
-    together: int = 1
-
-
-_ONE_BY_ONE = Way()
-
-
 def differentiable(problem: Problem) -> torch.Tensor:
     """The checkpoint's parameters as a new leaf, shape (P,)."""
     return problem.theta.detach().clone().requires_grad_(True)
-
-
-def chunks_of(problem: Problem, batches: Sequence[Batch] | None) -> Iterable[Batch]:
-    """The given batches, or all data in chunks."""
-    return problem.data.chunks() if batches is None else batches
 
 
 class SummedOperator(Generic[G]):
@@ -68,11 +48,14 @@ class SummedOperator(Generic[G]):
     Attributes:
         size: P, the number of analysed parameters.
         device: Where vectors have to be.
-        eps: Unit roundoff of a product.
+        eps: Relative error of a product: the unit roundoff, and for differences its power ⅔.
+        note: What is to be said of products that are not exact to the model's rounding, or "".
+        remedy: What to do where the network lacks the derivatives that products need.
         kept_bytes: Memory that kept graphs take.
         weight: Σ weight of the samples, once a product has been made.
-        steps_down: What was given up where memory ran out, in order.
     """
+
+    remedy = "use the Hessian, which central differences approximate: --operator hessian"
 
     def __init__(
         self,
@@ -80,8 +63,9 @@ class SummedOperator(Generic[G]):
         batches: Sequence[Batch] | None = None,
         *,
         memory: int = 0,
-        way: Way = _ONE_BY_ONE,
+        way: Way = ONE_BY_ONE,
         on_products: Callable[[int], None] = lambda count: None,
+        on_step_down: Callable[[str], None] = lambda what: None,
     ) -> None:
         """Make the operator.
 
@@ -92,20 +76,25 @@ class SummedOperator(Generic[G]):
                 on a kept graph costs about half of one that builds it anew.
             way: How a chunk's products are made.
             on_products: Called after each block with the number of its products.
+            on_step_down: Told what is given up where memory runs out.
         """
         self.size = problem.space.size
         self.device = problem.device
-        self.eps = torch.finfo(problem.theta.dtype).eps
+        self.eps = way.eps(problem.theta.dtype)
+        self.note = way.note
         self.kept_bytes = 0
         self.weight = 0.0
-        self.steps_down: list[str] = []
-        self._problem = problem
+        self._problem = problem = in_precision(problem, way.precision)
+        if batches and way.precision == "bfloat16":
+            batches = [batch.in_dtype(problem.theta.dtype) for batch in batches]
         self._batches = batches
         self._memory = memory
         self._way = way
         self._on_products = on_products
+        self._on_step_down = on_step_down
         self._theta = differentiable(problem)
         self._kept: dict[int, tuple[G, torch.Tensor]] = {}
+        self._seen = False
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """The matrix times a vector or each row of a block, over the samples.
@@ -134,7 +123,12 @@ class SummedOperator(Generic[G]):
         Returns:
             The products, shape (b, P), and the forms, shape (groups, b, b), each of its group's
             own mean loss.
+
+        Raises:
+            ProblemError: The loss of all samples is not the sum of the groups'.
         """
+        if len(groups) > 1:
+            self._problem.refuse_cut()
         data = self._problem.data
         total, weights, forms = torch.zeros_like(vectors), [], []
         for group in groups:
@@ -158,6 +152,8 @@ class SummedOperator(Generic[G]):
             try:
                 product, weight = self._summed(block)
             except RuntimeError as error:
+                if lacks_second_derivative(error):
+                    raise self._undifferentiable(str(error)) from error
                 if not out_of_memory(error) or not self._step_down():
                     raise
             else:
@@ -169,19 +165,23 @@ class SummedOperator(Generic[G]):
         if self._kept or self._memory:
             self.release()
             self._memory = 0
-            self.steps_down.append("graphs made anew")
+            self._on_step_down("graphs made anew")
         elif self._way.together > 1:
             self._way = replace(self._way, together=self._way.together // 2)
-            self.steps_down.append(f"{self._way.together} vectors at once")
+            self._on_step_down(f"{self._way.together} vectors at once")
         else:
-            whole = list(chunks_of(self._problem, self._batches))
+            whole = list(self._problem.batches(self._batches))
             chunk = max(batch.samples for batch in whole)
-            if chunk == 1 or coupled_layers(self._problem.module):
+            if chunk == 1 or self._problem.coupled_layers:
                 return False
             half = -(-chunk // 2)
             self._batches = [part for batch in whole for part in batch.chunks(half)]
-            self.steps_down.append(f"chunks of {half}")
+            self._on_step_down(f"chunks of {half}")
         return True
+
+    def coarser(self) -> Self | None:
+        """The same with a larger error, or None where products are exact to rounding."""
+        return None
 
     def release(self) -> None:
         """Let go of all kept graphs."""
@@ -192,9 +192,8 @@ class SummedOperator(Generic[G]):
         along = block.to(self._theta.dtype)
         product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
-        _refuse_coupled(self._problem, self._batches)
-        with self._problem.second_order(), self._kernels():
-            for index, batch in enumerate(chunks_of(self._problem, self._batches)):
+        with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
+            for index, batch in enumerate(self._problem.batches(self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
                 keep = index in self._kept
@@ -217,6 +216,19 @@ class SummedOperator(Generic[G]):
         """A chunk's products of a block, (b, P); the graph is used up unless it is kept."""
         raise NotImplementedError
 
+    def _undifferentiable(self, why: str) -> NoSecondDerivativeError:
+        return NoSecondDerivativeError(
+            "products differentiate the network twice, and an operation of it has no second "
+            f"derivative: {why}",
+            self.remedy,
+        )
+
+    def _refuse_once(self, slope: torch.Tensor) -> None:
+        """See, the first time that a graph is built, that it can be differentiated again."""
+        if not self._seen and refuses_another(slope):
+            raise self._undifferentiable("it is marked as differentiable once only")
+        self._seen = True
+
     def _graph(self, index: int, batch: Batch) -> tuple[G, torch.Tensor]:
         """A chunk's graph, kept for later products if it fits the memory."""
         if self.kept_bytes >= self._memory:
@@ -231,26 +243,6 @@ class SummedOperator(Generic[G]):
         return made
 
 
-def coupled_layers(module: nn.Module) -> tuple[str, ...]:
-    """Names of the batch norm layers that take the statistics of the batch they are given."""
-    return tuple(
-        name
-        for name, part in module.named_modules()
-        if isinstance(part, _BatchNorm) and (part.training or part.running_mean is None)
-    )
-
-
-def _refuse_coupled(problem: Problem, batches: Sequence[Batch] | None) -> None:
-    layers = coupled_layers(problem.module)
-    if layers and len(list(chunks_of(problem, batches))) > 1:
-        raise ProblemError(
-            f"{', '.join(layers[:4])} normalize by the statistics of the batch they are given: the "
-            "loss of data cut into chunks is another function, with another Hessian",
-            "analyse in evaluation mode; or give the samples as one chunk: [data] batch_size at "
-            "least their number, or a smaller limit",
-        )
-
-
 def measured(build: Callable[[], T]) -> tuple[T, int]:
     """What is built, and the bytes that its graph holds."""
     sizes: dict[int, int] = {}
@@ -263,13 +255,6 @@ def measured(build: Callable[[], T]) -> tuple[T, int]:
     with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
         made = build()
     return made, sum(sizes.values())
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return any(words in str(error) for words in ("not enough memory", "can't allocate memory"))
 
 
 def slopes_along(

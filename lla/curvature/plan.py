@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
-from lla.curvature.hessian import Hessian
-from lla.curvature.measuring import Costs, Method, best_chunk, measure
-from lla.curvature.operators import Way, coupled_layers
-from lla.errors import ConfigurationError
+from lla.curvature.hessian import Hessian, gradient
+from lla.curvature.measuring import Costs, best_chunk, measure
+from lla.curvature.names import Method, Precision
+from lla.curvature.operators import differentiable, measured
+from lla.curvature.ways import Way, in_precision, kernels_of
+from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
 from lla.problem.inputs import leaves
 
@@ -26,6 +28,7 @@ _PROBED = 32
 _SECONDS = 1.5  # for all measurements together
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
 _LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
+_FORWARD = 3  # a forward pass's graph in the gradient's and its derivative's, about
 _TRANSIENT = 3  # graphs that a product holds at its peak, in units of one chunk's
 
 
@@ -58,6 +61,8 @@ class Plan:
         memory: The budget, bytes.
         predicted: Bytes that are expected to be in use at the peak.
         costs: What was measured.
+        error: How much products by differences change, relatively, when their step is doubled;
+            0 for products that are exact to rounding.
     """
 
     chunk: int
@@ -69,6 +74,7 @@ class Plan:
     memory: int = 0
     predicted: int = 0
     costs: Costs = field(default_factory=Costs)
+    error: float = 0.0
 
     def facts(self) -> dict[str, Any]:
         """The plan for a report, in plain values."""
@@ -76,6 +82,10 @@ class Plan:
             "chunk": self.chunk,
             "method": self.way.method,
             "together": self.way.together,
+            "products": self.way.precision,
+            "approximate": self.way.approximate,
+            "difference_error": self.error,
+            "difference_step": self.way.step,
             "kept_graphs_bytes": self.keep,
             "graph_bytes": self.graph,
             "basis_rows": self.rows,
@@ -114,6 +124,7 @@ def make_plan(
     choose_chunk: bool = True,
     method: Method = "auto",
     together: int = 0,
+    precision: Precision = "same",
 ) -> Plan:
     """Choose chunk, graphs and vectors at once for a problem, in a second or two.
 
@@ -124,24 +135,35 @@ def make_plan(
         choose_chunk: Whether the chunk may differ from the problem's.
         method: How products are made, or "auto" to measure.
         together: Vectors of one pass, or 0 to choose.
+        precision: What products are made in.
 
     Raises:
-        ConfigurationError: The budget does not suffice for the smallest run.
+        ConfigurationError: The budget does not suffice for the smallest run, or for all samples as
+            one batch where they have to be; or precision and device or method do not fit together.
     """
     until = time.perf_counter() + _SECONDS
     samples = len(problem.data)
-    graph = _graph_size(problem)
-    free = room = _free(problem, memory, needs)
+    original, problem = problem, in_precision(problem, precision)
+    method = possible(problem, method)
+    if method == "difference" and precision != "same":
+        raise ConfigurationError(
+            f"differences of gradients in {precision} are nothing but rounding",
+            "leave --products out",
+        )
+    graph = _graph_size(problem, method)
+    free = room = _free(original, memory, needs)
     least = _FLOAT * problem.space.size * min(needs.least_rows, problem.space.size)
     fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
     if fits < 1:
         raise _too_small(problem, memory, free - int(least / _SHARE) - _TRANSIENT * graph.of(1))
-    coupled = bool(coupled_layers(problem.module))
     chunk = min(problem.data.chunk, samples)
-    if choose_chunk and not coupled:
+    if problem.coupled_layers:
+        if chunk > fits:
+            raise _too_small_for_one_batch(memory, _TRANSIENT * (graph.of(chunk) - graph.of(fits)))
+    elif choose_chunk:
         comfortable = max(1, min(graph.fitting(free / (2 * _TRANSIENT)), fits))
         chunk = best_chunk(problem, min(comfortable, samples), until)
-    elif not coupled:
+    else:
         chunk = min(chunk, fits)
     one = graph.of(chunk)
     free -= _TRANSIENT * one
@@ -153,12 +175,13 @@ def make_plan(
     chunks = -(-samples // chunk)
     keep = max(0, min(int(_SHARE * free), 2 * chunks * one))
     all_kept = chunks * one <= keep
-    costs, way = measure(problem, chunk, all_kept, method, together, until)
+    with kernels_of(precision):
+        costs, way = measure(problem, chunk, all_kept, method, together, until)
     held = 0 if on_host else _FLOAT * problem.space.size * rows
     used = memory - room
     return Plan(
         chunk=chunk,
-        way=way,
+        way=replace(way, precision=precision),
         keep=keep if way.method == "reverse" else 0,
         graph=one,
         rows=rows,
@@ -166,7 +189,45 @@ def make_plan(
         memory=memory,
         predicted=used + held + min(keep, chunks * one) + _TRANSIENT * one,
         costs=costs,
+        error=_error(problem, chunk, way),
     )
+
+
+def possible(problem: Problem, method: Method) -> Method:
+    """The method, or for "auto" one that the network's derivatives allow, on two samples.
+
+    Raises:
+        NoSecondDerivativeError: "reverse" was asked for, and there is none.
+    """
+    if method not in ("auto", "reverse"):
+        return method
+    batch = [next(problem.data.whole.chunks(2))]
+    vector = torch.zeros(problem.space.size, dtype=torch.float64, device=problem.device)
+    try:
+        Hessian(problem, batch)(vector)
+    except NoSecondDerivativeError:
+        if method == "reverse":
+            raise
+    else:
+        return method
+    try:
+        Hessian(problem, batch, way=Way("forward"))(vector)
+    except (RuntimeError, NoSecondDerivativeError):
+        return "difference"
+    return "forward"
+
+
+def _error(problem: Problem, chunk: int, way: Way) -> float:
+    """How far products of the gradient's direction are off by their differences' step."""
+    operator = Hessian(problem, [next(problem.data.whole.chunks(chunk))], way=way)
+    coarser = operator.coarser()
+    if coarser is None:
+        return 0.0
+    direction = gradient(problem, [next(problem.data.whole.chunks(chunk))])
+    product = operator(direction)
+    length = float(torch.linalg.vector_norm(product))
+    change = float(torch.linalg.vector_norm(coarser(direction) - product))
+    return change / length if length else change
 
 
 def _free(problem: Problem, memory: int, needs: Needs) -> int:
@@ -190,6 +251,15 @@ def _too_small(problem: Problem, memory: int, left: int) -> ConfigurationError:
     )
 
 
+def _too_small_for_one_batch(memory: int, lacking: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"a memory budget of {memory / 2**20:.0f} MiB is too small for all samples as one batch, "
+        "which batch norm with the batch's statistics needs",
+        f"give --memory {-(-(memory + lacking) // 2**20) + 1}MiB or more, or analyse fewer "
+        "samples: [data] limit",
+    )
+
+
 @dataclass(frozen=True)
 class _GraphSize:
     """Bytes of a chunk's graph: what it holds of the parameters, and of each sample."""
@@ -204,21 +274,26 @@ class _GraphSize:
         return int((room - self.fixed) // self.per_sample)
 
 
-def _graph_size(problem: Problem) -> _GraphSize:
+def _graph_size(problem: Problem, method: Method) -> _GraphSize:
     """From the graphs of two small chunks."""
     samples = min(problem.data.chunk, _PROBED, len(problem.data))
-    small = max(1, samples // 2)
-    large = _graph_bytes(problem, samples)
+    # A single sample may have no statistics.
+    small = max(min(2, samples) if problem.coupled_layers else 1, samples // 2)
+    large = _graph_bytes(problem, samples, method)
     if small == samples:
         return _GraphSize(0, max(1, large))
-    slope = max(1, (large - _graph_bytes(problem, small)) // (samples - small))
+    slope = max(1, (large - _graph_bytes(problem, small, method)) // (samples - small))
     return _GraphSize(max(0, large - slope * samples), slope)
 
 
-def _graph_bytes(problem: Problem, samples: int) -> int:
-    operator = Hessian(problem, [next(problem.data.whole.chunks(samples))], memory=1 << 60)
-    operator(torch.zeros(problem.space.size, dtype=torch.float64, device=problem.device))
-    return operator.kept_bytes
+def _graph_bytes(problem: Problem, samples: int, method: Method) -> int:
+    batch = next(problem.data.whole.chunks(samples))
+    if method in ("auto", "reverse"):
+        operator = Hessian(problem, [batch], memory=1 << 60)
+        operator(torch.zeros(problem.space.size, dtype=torch.float64, device=problem.device))
+        return operator.kept_bytes
+    _, taken = measured(lambda: problem.terms(differentiable(problem), batch))
+    return taken if method == "difference" else _FORWARD * taken
 
 
 def planned(problem: Problem, plan: Plan) -> Problem:

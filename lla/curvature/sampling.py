@@ -10,7 +10,9 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["groups_of", "sampling_error"]
+from lla.problem import Problem
+
+__all__ = ["complete", "groups_of", "population", "sampled_groups", "sampling_error"]
 
 _GROUPS = 16
 _LEAST = 4
@@ -21,6 +23,26 @@ def groups_of(samples: int, device: torch.device) -> list[torch.Tensor]:
     count = min(_GROUPS, max(1, samples // _LEAST))
     places = torch.arange(samples, device=device)
     return [places[start::count] for start in range(count)]
+
+
+def population(problem: Problem) -> int:
+    """Samples that the problem's loss is meant to be over: at least those analysed."""
+    return max(problem.data.available, problem.training.samples or 0, len(problem.data))
+
+
+def complete(problem: Problem) -> bool:
+    """Whether all samples are analysed that the loss is meant to be over."""
+    return population(problem) == len(problem.data)
+
+
+def sampled_groups(problem: Problem) -> list[torch.Tensor]:
+    """Groups of samples to see the sampling error by.
+
+    None if all samples are analysed, or if the loss is not the mean of the groups' losses.
+    """
+    if complete(problem) or problem.coupled_layers:
+        return []
+    return groups_of(len(problem.data), problem.device)
 
 
 def sampling_error(groups: np.ndarray, samples: int, population: int) -> np.ndarray:

@@ -46,9 +46,9 @@ class Quadrature:
 
         Nodes within ``floor`` of zero are rounding, and left out.
         """
-        chosen = np.nan_to_num(self.nodes) * sign > floor
-        terms = np.where(chosen, np.abs(np.nan_to_num(self.nodes)) * self.weights, 0.0)
-        sums: np.ndarray = np.where(chosen, terms**power, 0.0).sum(axis=1)
+        nodes = np.nan_to_num(self.nodes)
+        terms = (np.abs(nodes) * self.weights) ** power
+        sums: np.ndarray = np.where(nodes * sign > floor, terms, 0.0).sum(axis=1)
         return sums
 
     def share_within(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from lla.checkpoint import Checkpoint
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, ProblemError
+from lla.problem.batch_norm import coupled_layers, some, take_batch_statistics
 from lla.problem.checks import check
 from lla.problem.code import as_guest
 from lla.problem.data import load_data, make_dataset
@@ -21,7 +22,7 @@ from lla.problem.model import make_model, refuse_meta
 from lla.problem.parameters import ParameterSpace
 from lla.problem.problem import Dataset, LossFunction, Objective, Problem, copied
 from lla.problem.readers.batches import Data, store_of
-from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Statistics, Training
 
 __all__ = ["build", "from_objects", "refuse_no_network"]
 
@@ -43,7 +44,7 @@ def build(
 
     Args:
         checkpoint: The weights.
-        model: Factory of the network.
+        model: Factory of the network, and what its batch norm normalizes by.
         data: Which samples.
         loss: Which loss.
         training: How the network was trained.
@@ -61,6 +62,8 @@ def build(
     function = resolve_loss(loss, folder)
     module = make_model(model, checkpoint, folder, device)
     samples = load_data(data, folder, seed, needs_targets=not isinstance(function, BatchLoss))
+    stated = "batch_size" in data.model_fields_set
+    samples = _coupled_by(model.batch_norm, module, samples, stated=stated)
     return _assemble(module, samples, function, loss, training, params, device, dtype)
 
 
@@ -70,10 +73,11 @@ def from_objects(
     loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
     *,
     training: Training | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     params: Sequence[str] = (),
     device: str = "cpu",
     dtype: str = "float32",
+    batch_norm: Statistics = "running",
 ) -> Problem:
     """The problem that live objects state; the caller's module is copied, never changed.
 
@@ -85,13 +89,17 @@ def from_objects(
             ``fn(module, batch)``, also inputs alone.
         loss: A name, a specification, or a function in one of the two forms of a recipe.
         training: How the network was trained.
-        batch_size: Samples per chunk of an evaluation.
+        batch_size: Samples per chunk of an evaluation; by default 256, or all of them where batch
+            norm takes their statistics.
         params: Globs of the parameters to analyse; all if empty.
         device: A torch device.
         dtype: "float32" or "float64".
+        batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
+            samples, as one batch.
 
     Raises:
-        ConfigurationError: The data is of no known form.
+        ConfigurationError: The data is of no known form; or batch norm cannot take the statistics
+            of all samples.
         DataError: A sample is unreadable, or samples differ in shape.
         ProblemError: Model, data and loss do not fit together.
     """
@@ -103,11 +111,12 @@ def from_objects(
         spec, function = loss, resolve_loss(loss, Path())
     else:
         spec, function = LossSpec(name=getattr(loss, "__name__", "function")), adapt(loss)
-    keys = DataSpec(source="", batch_size=batch_size)
+    keys = DataSpec(source="", **({} if batch_size is None else {"batch_size": batch_size}))
     samples = make_dataset(
         store_of(data, keys), keys, needs_targets=not isinstance(function, BatchLoss)
     )
     module = copied(module).eval()
+    samples = _coupled_by(batch_norm, module, samples, stated=batch_size is not None)
     return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
 
 
@@ -128,6 +137,46 @@ def refuse_no_network(module: object) -> None:
         f"the model is a {type(module).__name__}, no torch.nn.Module",
         "pass the network first, then the data: lla.analyze(model, data, loss)",
     )
+
+
+def _coupled_by(
+    statistics: Statistics, module: nn.Module, data: Dataset, *, stated: bool
+) -> Dataset:
+    """Set what batch norm normalizes by in a module of ours; the data cut as that allows.
+
+    Raises:
+        ConfigurationError: The batch's statistics are asked for, and there is no batch norm to take
+            them, or a chunk is stated (``stated``) that does not hold all samples.
+        ProblemError: Running statistics are asked for, and a layer has none.
+    """
+    if statistics == "running":
+        _refuse_without_running(module)
+        return data
+    if statistics != "batch":
+        raise ConfigurationError(
+            f"there is no batch_norm {statistics!r}", 'choose "running" or "batch"'
+        )
+    layers, count = take_batch_statistics(module), len(data)
+    if stated and data.chunk < count:
+        raise ConfigurationError(
+            f'batch_norm = "batch" lets {some(layers)} normalize by the samples of one chunk, and '
+            f"batch_size = {data.chunk} cuts the {count} samples into chunks: each would silently "
+            "be normalized by itself, and loss, gradient and Hessian would depend on batch_size",
+            f"leave batch_size out, or say {count} (--set data.batch_size={count}); where memory "
+            "does not hold all samples, analyse fewer ([data] limit), or leave batch_norm out",
+        )
+    return replace(data, chunk=max(count, data.chunk if stated else 0))
+
+
+def _refuse_without_running(module: nn.Module) -> None:
+    layers = coupled_layers(module)
+    if layers:
+        raise ProblemError(
+            f"{some(layers)} keep no running statistics and normalize by the samples of one chunk: "
+            "the loss depends on how the data is cut",
+            'say that all samples are one batch: batch_norm = "batch" (--batch-norm batch); or '
+            "make the layers with track_running_stats=True",
+        )
 
 
 def _assemble(

@@ -26,7 +26,8 @@ def check(problem: Problem) -> None:
         DataError: There is nothing to predict, or the data is not finite.
         CheckpointError: The loss is not finite at these weights.
     """
-    batch = next(problem.data.chunks())
+    batch = next(problem.batches())
+    before = _running_statistics(problem)
     try:
         with torch.no_grad():
             first, second = (problem.terms(problem.theta, batch) for _ in range(2))
@@ -42,8 +43,12 @@ def check(problem: Problem) -> None:
             )
         _check_differentiable(problem, batch)
         whole = problem.evaluate(problem.theta)
-        for part in itertools.islice(problem.data.chunks(), _CHUNKS_CHECKED):
-            _check_additive(problem, part)
+        # Batch norm couples samples when it is asked to; nothing else may.
+        with problem.running_statistics():
+            parts = () if problem.coupled_layers else problem.data.chunks()
+            for part in itertools.islice(parts, _CHUNKS_CHECKED):
+                _check_additive(problem, part)
+        _check_unchanged(problem, before)
     except LlaError:
         raise
     except ZeroDivisionError:
@@ -54,6 +59,27 @@ def check(problem: Problem) -> None:
         raise explained(error, batch) from error
     if not math.isfinite(whole.loss):
         raise _not_finite(problem, whole.loss)
+
+
+def _running_statistics(problem: Problem) -> dict[str, torch.Tensor]:
+    """Copies of what layers that take the batch's statistics must not update."""
+    layers = ((name, problem.module.get_submodule(name)) for name in problem.coupled_layers)
+    return {
+        f"{name}.{key}": buffer.clone()
+        for name, layer in layers
+        for key, buffer in layer.named_buffers(recurse=False)
+    }
+
+
+def _check_unchanged(problem: Problem, before: dict[str, torch.Tensor]) -> None:
+    for name, buffer in before.items():
+        if not torch.equal(problem.module.get_buffer(name), buffer):
+            raise ProblemError(
+                f"an evaluation changed {name}: the layer updates its running statistics though "
+                "track_running_stats is False",
+                "derive it from torch's batch norm without a forward of its own, or leave "
+                "batch_norm out",
+            )
 
 
 def _check_differentiable(problem: Problem, batch: Batch) -> None:

@@ -12,7 +12,7 @@ from lla.errors import ConfigurationError, nearest
 from lla.problem import problem
 from lla.problem.assembly import from_objects, refuse_no_network
 from lla.problem.readers.batches import Data
-from lla.problem.recipe import LossSpec, Training
+from lla.problem.recipe import LossSpec, Statistics, Training
 from lla.validation import first_mistake
 
 __all__ = ["Problem"]
@@ -31,10 +31,13 @@ class Problem(problem.Problem):
         loss: A loss' name, a specification, ``fn(output, target) -> mean`` or
             ``fn(module, batch) -> (sum, count)``.
         training: How the network was trained, as a :class:`Training` or its keys.
-        batch_size: Samples per chunk of an evaluation.
+        batch_size: Samples per chunk of an evaluation; by default 256, or all of them where batch
+            norm takes their statistics.
         params: Globs of the parameters to analyse; all if empty.
         device: A torch device; None for the one the network is on.
         dtype: "float32" or "float64".
+        batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
+            samples, as one batch.
 
     Raises:
         LlaError: Model, data and loss do not fit together.
@@ -51,10 +54,11 @@ class Problem(problem.Problem):
         loss: str | LossSpec | Callable[..., Any] = "cross_entropy",
         *,
         training: Training | Mapping[str, Any] | None = None,
-        batch_size: int = 256,
+        batch_size: int | None = None,
         params: Sequence[str] = (),
         device: str | None = None,
         dtype: str = "float32",
+        batch_norm: Statistics = "running",
     ) -> None:
         refuse_no_network(model)
         first = next(model.parameters(), None)
@@ -67,6 +71,7 @@ class Problem(problem.Problem):
             params=params,
             device=device or ("cpu" if first is None else str(first.device)),
             dtype=dtype,
+            batch_norm=batch_norm,
         )
         super().__init__(**vars(made))
 

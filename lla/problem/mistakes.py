@@ -16,6 +16,7 @@ _WIDTH = re.compile(r"mat1 and mat2 shapes cannot be multiplied \(\d+x(\d+) and 
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 _INDICES = re.compile(r"'indices' to have one of the following scalar types|IntTensor for embedd")
 _KINDS = re.compile(r"same dtype|scalar type|Input type|LongTensor|not implemented for 'Long'")
+_ALONE = re.compile(r"Expected more than 1 (value per channel|spatial element)")
 _DEBUG = "--debug shows where"
 
 
@@ -38,6 +39,11 @@ def _cause(text: str, batch: Batch) -> tuple[str, str]:
         return (
             f"a linear layer takes {found[2]} features and is given {found[1]}",
             "correct the factory's arguments or the data: x has its features last",
+        )
+    if _ALONE.search(text):
+        return (
+            "a layer normalizes by the statistics of its batch, and a single value has none",
+            "analyse more samples, or take running statistics: leave batch_norm out",
         )
     if found := _CHANNELS.search(text):
         return (

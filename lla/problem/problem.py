@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
@@ -14,11 +14,18 @@ import torch
 from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from lla.errors import ProblemError
+from lla.problem.batch_norm import (
+    coupled_layers,
+    fixed_layers,
+    has_batch_norm,
+    normalizing_by,
+    some,
+)
 from lla.problem.inputs import Inputs, in_dtype, leaves, mapped
 from lla.problem.parameters import ParameterSpace
-from lla.problem.recipe import Training
+from lla.problem.recipe import Statistics, Training
 
 __all__ = [
     "Batch",
@@ -62,6 +69,12 @@ class Batch(NamedTuple):
     def select(self, where: torch.Tensor | slice) -> Batch:
         """The samples at these positions."""
         return Batch(mapped(self.inputs, lambda tensor: tensor[where]), self.targets[where])
+
+    def in_dtype(self, kind: torch.dtype) -> Batch:
+        """The same samples with real and complex numbers in the precision of ``kind``."""
+        return Batch(
+            mapped(self.inputs, lambda part: in_dtype(part, kind)), in_dtype(self.targets, kind)
+        )
 
     def chunks(self, size: int) -> Iterator[Batch]:
         """The same samples in order, ``size`` at a time."""
@@ -153,7 +166,8 @@ class Problem:
     """A network at a checkpoint, its data and its loss: L(θ) = Σ sums / Σ counts.
 
     Attributes:
-        objective: Network and loss; in evaluation mode, never changed by an analysis.
+        objective: Network and loss; in evaluation mode, batch norm perhaps as in training; never
+            changed by an analysis.
         space: Which parameters θ holds, and in which order.
         theta: The checkpoint's parameters, shape (P,).
         data: The analysed samples.
@@ -180,6 +194,34 @@ class Problem:
         """Where parameters and data are."""
         return self.theta.device
 
+    def batches(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
+        """What a loss is summed over: the given batches, or all data in chunks.
+
+        Every sum over samples asks here, because some may not be cut.
+
+        Raises:
+            ProblemError: There are several, and layers take the statistics of each.
+        """
+        cut = len(self.data) > self.data.chunk if given is None else len(given) > 1
+        if cut:
+            self.refuse_cut()
+        return self.data.chunks() if given is None else iter(given)
+
+    def refuse_cut(self) -> None:
+        """Refuse to sum over several batches where layers take the statistics of each.
+
+        Raises:
+            ProblemError: There are such layers.
+        """
+        if self.coupled_layers:
+            raise ProblemError(
+                f"{some(self.coupled_layers)} normalize by the statistics of the batch they are "
+                "given: the loss of data cut into chunks is another function, with another "
+                "gradient and Hessian",
+                "give all samples as one chunk: leave [data] batch_size out; or take running "
+                'statistics, as in evaluation mode: batch_norm = "running"',
+            )
+
     def terms(self, theta: torch.Tensor, batch: Batch) -> Terms:
         """Loss terms of one batch at the parameters ``theta``, shape (P,); differentiable."""
         named = {f"module.{name}": part for name, part in self.space.named(theta).items()}
@@ -193,7 +235,7 @@ class Problem:
         """Loss and accuracy over all data at ``theta``, summed in float64 on the device."""
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         has_accuracy = True
-        for batch in self.data.chunks():
+        for batch in self.batches():
             terms = self.terms(theta, batch)
             correct, predictions = terms.correct or (terms.weight, terms.weight)
             has_accuracy &= terms.correct is not None
@@ -205,13 +247,17 @@ class Problem:
 
     def in_float64(self) -> Problem:
         """The same problem computed in float64, on copies of network and data."""
-        objective = copied(self.objective).double()
-        data = replace(
-            self.data,
-            inputs=mapped(self.data.inputs, lambda part: in_dtype(part, torch.float64)),
-            targets=in_dtype(self.data.targets, torch.float64),
-        )
-        changed = {"objective": objective, "theta": self.theta.double(), "data": data}
+        return self._cast(torch.float64, nn.Module.double)
+
+    def in_bfloat16(self) -> Problem:
+        """The same problem with parameters, data and computation rounded to bfloat16, on copies."""
+        return self._cast(torch.bfloat16, nn.Module.bfloat16)
+
+    def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
+        whole = self.data.whole.in_dtype(kind)
+        data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
+        objective = cast(copied(self.objective))
+        changed = {"objective": objective, "theta": self.theta.to(kind), "data": data}
         return Problem(**{**vars(self), **changed})
 
     @contextmanager
@@ -228,36 +274,34 @@ class Problem:
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether a layer normalizes by running statistics, where training used each batch's."""
-        return any(True for _ in self._batch_norms()) or self.has_fixed_batch_norm
+        """Whether training used each batch's statistics in a layer."""
+        return has_batch_norm(self.module)
 
     @property
     def has_fixed_batch_norm(self) -> bool:
         """Whether a program (exported, TorchScript) has batch norm, which cannot be switched."""
-        return any(
-            name.rpartition(".")[2] == "running_mean"
-            and not hasattr(self.module.get_submodule(name.rpartition(".")[0]), "momentum")
-            for name, _ in self.module.named_buffers()
-        )
+        return bool(fixed_layers(self.module))
 
-    def _batch_norms(self) -> Iterator[_BatchNorm]:
-        for part in self.module.modules():
-            if isinstance(part, _BatchNorm) and part.track_running_stats:
-                yield part
+    @property
+    def coupled_layers(self) -> tuple[str, ...]:
+        """Names of the layers that take the statistics of the batch they are given."""
+        return coupled_layers(self.module)
 
-    @contextmanager
-    def batch_statistics(self) -> Iterator[None]:
+    @property
+    def batch_norm(self) -> Statistics | None:
+        """What batch norm normalizes by in the loss; None without batch norm."""
+        if not self.has_batch_norm:
+            return None
+        return "batch" if self.coupled_layers else "running"
+
+    def batch_statistics(self) -> AbstractContextManager[None]:
         """Let batch norm use each batch's own statistics, as in training; no buffer is changed.
 
         The loss of a batch then depends on how samples are put together: cut into chunks, it is
         another function.
         """
-        changed = list(self._batch_norms())
-        try:
-            for part in changed:
-                # Without tracking, a layer in training mode neither reads nor writes its buffers.
-                part.training, part.track_running_stats = True, False
-            yield
-        finally:
-            for part in changed:
-                part.training, part.track_running_stats = False, True
+        return normalizing_by(self.module, "batch")
+
+    def running_statistics(self) -> AbstractContextManager[None]:
+        """Let batch norm use its running statistics, for what is asked of each sample alone."""
+        return normalizing_by(self.module, "running")

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-__all__ = ["DataSpec", "LossSpec", "ModelSpec", "Training"]
+__all__ = ["DataSpec", "LossSpec", "ModelSpec", "Statistics", "Training"]
+
+Statistics = Literal["running", "batch"]
+"""What batch norm normalizes by."""
 
 
 class _Spec(BaseModel):
@@ -36,6 +39,11 @@ class ModelSpec(_Spec):
     args: dict[str, Any] = Field(default_factory=dict, description="keyword arguments")
     weights: str = Field(
         "", description="which of the file's weights: ema, or a path of keys as state_dict_ema"
+    )
+    batch_norm: Statistics = Field(
+        "running",
+        description="what batch norm normalizes by in the analysed loss: running statistics, or "
+        "batch: those of all analysed samples, as one batch",
     )
 
 

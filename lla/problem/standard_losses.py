@@ -140,9 +140,14 @@ def _mse(*, one_hot: bool = False, class_dim: int | None = None) -> LossFunction
         else:
             target = _like(output, batch.targets)
         total = F.mse_loss(output, target, reduction="sum")
-        return Terms(total, torch.full_like(total.detach(), output.numel()), correct)
+        return Terms(total, _count(output), correct)
 
     return loss
+
+
+def _count(output: torch.Tensor) -> torch.Tensor:
+    """The number of elements; in the output's own dtype it might be rounded."""
+    return torch.tensor(output.numel(), dtype=torch.float64, device=output.device)
 
 
 def _like(output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -181,7 +186,7 @@ def _elementwise(sum_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -
     def loss(module: nn.Module, batch: Batch) -> Terms:
         output = outputs_of(module, batch)
         total = sum_of(output, _like(output, batch.targets))
-        return Terms(total, torch.full_like(total.detach(), output.numel()))
+        return Terms(total, _count(output))
 
     return loss
 

@@ -10,10 +10,16 @@ import numpy as np
 
 from lla.analyses.fields import Entry, Plot, entries
 from lla.estimate import Estimate, Label, Verdict
+from lla.report import nexus
 
-__all__ = ["decode", "encode"]
+__all__ = ["DamagedDatasetError", "decode", "encode"]
 
 _VERDICTS = "verdicts"
+_BEFORE = "the report was made by a version of lla that did not compute this"
+
+
+class DamagedDatasetError(OSError):
+    """A dataset is missing, or its bytes are not those that were written; the text names it."""
 
 
 def encode(result: Any, group: h5py.Group) -> None:
@@ -22,46 +28,78 @@ def encode(result: Any, group: h5py.Group) -> None:
     Args:
         result: Instance of a dataclass declared with :mod:`lla.analyses.fields`.
         group: An empty group.
+
+    Raises:
+        ValueError: An array does not have the dimensions that it is declared with.
     """
+    arrays = {}
     for entry in entries(result):
         value = getattr(result, entry.attribute)
         if value is not None:
             _ENCODERS[entry.kind](entry, value, group)
-    _attach_scales(result, group)
+            if entry.kind == "array":
+                arrays[entry.name] = entry.dims
+    nexus.attach_scales(group, arrays)
     plot: Plot | None = getattr(result, "plot", None)
-    if plot is not None:
-        group.attrs["NX_class"] = "NXdata"
-        group.attrs["signal"] = plot.signal
-        group.attrs["axes"] = list(plot.axes)
+    if plot is not None and plot.signal in group:
+        nexus.describe_plot(group, plot)
 
 
 def decode(type: Any, group: h5py.Group) -> Any:
-    """Read a result dataclass from an HDF5 group; what is not there becomes None or empty."""
+    """Read a result dataclass from an HDF5 group.
+
+    What is not there becomes None or empty where the declaration allows it, and a metric a missing
+    estimate.
+
+    Raises:
+        DamagedDatasetError: A dataset is missing or damaged; it is named.
+    """
     values = {}
     for entry in entries(type):
         values[entry.attribute] = _DECODERS[entry.kind](entry, group)
     return type(**values)
 
 
+def _values(data: h5py.Dataset, *, text: bool) -> Any:
+    try:
+        return (data.asstr() if text else data)[()]
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise DamagedDatasetError(f"the dataset {data.name} is damaged: {error}") from error
+
+
+def _is_there(entry: Entry, group: h5py.Group) -> bool:
+    """Whether there is a dataset or group of an entry.
+
+    Raises:
+        DamagedDatasetError: There is none, and there has to be.
+    """
+    if entry.name in group:
+        return True
+    if not entry.optional:
+        raise DamagedDatasetError(f"{group.name}/{entry.name} is missing")
+    return False
+
+
 def _encode_metric(entry: Entry, value: Estimate | Label, group: h5py.Group) -> None:
-    data = group.create_dataset(entry.name, data=value.value)
+    content = float(value.value) if isinstance(value, Estimate) else nexus.storable(value.value)
+    data = group.create_dataset(entry.name, data=content)
     for item in fields(value):
         content = getattr(value, item.name)
         if item.name != "value" and content is not None and content != "":
-            data.attrs[item.name] = content
+            data.attrs[item.name] = nexus.storable(content)
     data.attrs["long_name"] = entry.about
 
 
 def _decode_metric(entry: Entry, group: h5py.Group) -> Estimate | Label | None:
     if entry.name not in group:
-        return None
+        if entry.optional:
+            return None
+        return Label("", _BEFORE) if entry.text else Estimate.missing(_BEFORE)
     data = group[entry.name]
-    is_label = data.dtype.kind == "O"
-    names = {item.name for item in fields(Label if is_label else Estimate)} - {"value"}
+    names = {item.name for item in fields(Label if entry.text else Estimate)} - {"value"}
     facts = {name: _native(data.attrs[name]) for name in names if name in data.attrs}
-    if is_label:
-        return Label(str(data.asstr()[()]), **facts)
-    return Estimate(float(data[()]), **facts)
+    value = _values(data, text=entry.text)
+    return Label(str(value), **facts) if entry.text else Estimate(float(value), **facts)
 
 
 def _native(value: Any) -> Any:
@@ -70,14 +108,11 @@ def _native(value: Any) -> Any:
 
 def _encode_array(entry: Entry, value: Any, group: h5py.Group) -> None:
     if isinstance(value, tuple):
-        data = group.create_dataset(entry.name, data=list(value), dtype=h5py.string_dtype())
+        texts = [nexus.storable(text) for text in value]
+        data = group.create_dataset(entry.name, data=texts, dtype=h5py.string_dtype())
     else:
         # An empty array cannot be chunked, and so neither compressed nor checksummed.
-        filters = (
-            {"compression": "gzip", "shuffle": True, "fletcher32": True}
-            if np.size(value) and np.ndim(value)
-            else {}
-        )
+        filters = nexus.FILTERS if np.size(value) and np.ndim(value) else {}
         data = group.create_dataset(entry.name, data=np.asarray(value), **filters)
     data.attrs["long_name"] = entry.about
     if entry.units:
@@ -85,71 +120,73 @@ def _encode_array(entry: Entry, value: Any, group: h5py.Group) -> None:
 
 
 def _decode_array(entry: Entry, group: h5py.Group) -> Any:
-    if entry.name not in group:
+    if not _is_there(entry, group):
         return None
-    data = group[entry.name]
-    if data.dtype.kind == "O":
-        return tuple(data.asstr()[()].tolist())
-    return data[()]
+    values = _values(group[entry.name], text=entry.text)
+    return tuple(values.tolist()) if entry.text else values
 
 
 def _encode_group(entry: Entry, value: Any, group: h5py.Group) -> None:
-    child = group.create_group(entry.name, track_order=True)
-    child.attrs["NX_class"] = "NXcollection"
-    child.attrs["title"] = entry.about
+    _encode_child(entry.name, entry.about, value, group)
+
+
+def _encode_child(name: str, title: str, value: Any, group: h5py.Group) -> None:
+    child = group.create_group(name, track_order=True)
+    is_plot = getattr(value, "plot", None) is not None
+    nexus.describe(child, "NXdata" if is_plot else "NXcollection", title)
     encode(value, child)
-    if child.attrs["NX_class"] == "NXdata" and "default" not in group.attrs:
-        group.attrs["default"] = entry.name
+    _lead_to(group, child, name)
+
+
+def _lead_to(group: h5py.Group, child: h5py.Group, name: str) -> None:
+    """Let a group's @default name the first child that leads to a plot."""
+    if "default" not in group.attrs and nexus.is_plot(child):
+        group.attrs["default"] = name
 
 
 def _decode_group(entry: Entry, group: h5py.Group) -> Any:
-    return decode(entry.type, group[entry.name]) if entry.name in group else None
+    return decode(entry.type, group[entry.name]) if _is_there(entry, group) else None
 
 
 def _encode_groups(entry: Entry, value: dict[str, Any], group: h5py.Group) -> None:
     parent = group.create_group(entry.name, track_order=True)
-    parent.attrs["NX_class"] = "NXcollection"
+    nexus.describe(parent, "NXcollection", entry.about)
     for name, item in value.items():
-        child = parent.create_group(name, track_order=True)
-        child.attrs["NX_class"] = "NXcollection"
-        encode(item, child)
+        _encode_child(_quoted(name), name, item, parent)
+    _lead_to(group, parent, entry.name)
 
 
 def _decode_groups(entry: Entry, group: h5py.Group) -> dict[str, Any]:
     if entry.name not in group:
         return {}
-    return {name: decode(entry.type, child) for name, child in group[entry.name].items()}
+    children = group[entry.name].items()
+    return {child.attrs["title"]: decode(entry.type, child) for _, child in children}
+
+
+def _quoted(name: str) -> str:
+    """A group's name for a module's, which may hold a slash, be empty or a dot."""
+    text = nexus.storable(name).replace("%", "%25").replace("/", "%2F")
+    return "%" if not text else text.replace(".", "%2E") if set(text) == {"."} else text
 
 
 def _encode_verdicts(entry: Entry, value: tuple[Verdict, ...], group: h5py.Group) -> None:
     columns = {
-        item.name: [getattr(verdict, item.name) for verdict in value] for item in fields(Verdict)
+        item.name: [nexus.storable(getattr(verdict, item.name)) for verdict in value]
+        for item in fields(Verdict)
     }
-    parent = group.create_group(_VERDICTS)
-    parent.attrs["NX_class"] = "NXcollection"
+    parent = group.create_group(_VERDICTS, track_order=True)
+    nexus.describe(parent, "NXcollection", entry.about)
     for name, texts in columns.items():
         parent.create_dataset(name, data=texts, dtype=h5py.string_dtype())
+    nexus.attach_scales(parent, dict.fromkeys(columns, ("id",)))
 
 
 def _decode_verdicts(entry: Entry, group: h5py.Group) -> tuple[Verdict, ...]:
     if _VERDICTS not in group:
         return ()
-    columns = [group[_VERDICTS][item.name].asstr()[()].tolist() for item in fields(Verdict)]
+    parent = group[_VERDICTS]
+    columns = [_values(parent[item.name], text=True).tolist() for item in fields(Verdict)]
     return tuple(Verdict(*row) for row in zip(*columns, strict=True))
-
-
-def _attach_scales(result: Any, group: h5py.Group) -> None:
-    """Tie each array's dimensions to the array of the same name in the group, if there is one."""
-    arrays = [entry for entry in entries(result) if entry.kind == "array" and entry.name in group]
-    axes = {entry.name for entry in arrays if entry.dims == (entry.name,)}
-    for name in axes:
-        if group[name].dtype.kind != "O":
-            group[name].make_scale(name)
-    for entry in arrays:
-        for place, dim in enumerate(entry.dims):
-            group[entry.name].dims[place].label = dim
-            if dim in axes and dim != entry.name and group[dim].dtype.kind != "O":
-                group[entry.name].dims[place].attach_scale(group[dim])
 
 
 _ENCODERS: dict[str, Any] = {

@@ -18,6 +18,7 @@ def document(report: Report) -> dict[str, Any]:
         {
             "schema": SCHEMA,
             "report": report.path or None,
+            "report_sha256": report.sha256 or None,
             "checkpoint": asdict(report.checkpoint),
             "metrics": {path: _metric(value) for path, value in report.metrics.items()},
             "verdicts": [asdict(verdict) for verdict in report.verdicts],
@@ -39,7 +40,8 @@ def _metric(value: Estimate | Label) -> dict[str, Any]:
 def _stage(report: Report, name: str) -> dict[str, Any]:
     stage = report.stages[name]
     found: dict[str, Any] = {"status": stage.status, "seconds": stage.seconds, **stage.work}
-    return {**found, "why": stage.why} if stage.why else found
+    facts = {name: getattr(stage, name) for name in ("why", "key", "finished", "settings")}
+    return {**found, **{name: fact for name, fact in facts.items() if fact}}
 
 
 def _finite(value: Any) -> Any:

@@ -11,9 +11,14 @@ from lla.analyses.fields import entries
 from lla.analyses.registry import available
 from lla.estimate import Estimate, Label, Verdict
 
-__all__ = ["SCHEMA", "CheckpointFacts", "Report", "Stage"]
+__all__ = ["SCHEMA", "STATUSES", "CheckpointFacts", "Report", "Stage"]
 
 SCHEMA = "lla-report/1"
+STATUSES = {
+    "done": "it finished, and its result is in the report",
+    "failed": "it broke on an error, which is told, and has no result",
+    "not_applicable": "it has nothing to say of this problem, for the reason that is told",
+}
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,23 @@ class Stage:
     """How the run of one analysis went.
 
     Attributes:
-        status: "done", "failed" or "not_applicable".
+        status: One of ``STATUSES``.
         seconds: Wall time of its own; shared work counts where it was done.
         work: Units of work done, by kind (matvecs, gradients, points, images, batches).
         why: Why it is not done, or "".
+        key: Digest of all that its numbers depend on, or "" if it was not taken.
+        finished: When it ended, UTC, in ISO 8601; or "".
+        settings: The settings that its numbers depend on, by section or ``section.key``: stages of
+            one report may come from runs with different ones.
     """
 
     status: str
     seconds: float
     work: Mapping[str, int] = field(default_factory=dict)
     why: str = ""
+    key: str = ""
+    finished: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,9 +70,11 @@ class Report:
         checkpoint: What was analysed.
         results: Result of each analysis that finished, by name, in order.
         stages: How each analysis went, by name, in order.
-        plan: How the work was carried out.
+        plan: How the work was carried out; its ``steps_down`` lists what was given up where memory
+            ran out.
         provenance: Versions, command, configuration, digests, times.
         path: The file it was read from or written to, or "".
+        sha256: The digest that the file states of itself, or "".
     """
 
     checkpoint: CheckpointFacts
@@ -69,6 +83,7 @@ class Report:
     plan: Mapping[str, Any]
     provenance: Mapping[str, Any]
     path: str = ""
+    sha256: str = ""
 
     def __repr__(self) -> str:
         return f"<lla.Report of {self.caption}: {', '.join(self.results)}>"
@@ -114,9 +129,12 @@ class Report:
         if data.get("source"):
             split = f" ({data['split']})" if data.get("split") else ""
             sampled += f" of {data['source']}{split}"
+        # What is unlike a network in use is told wherever a number is.
+        coupled = self.provenance.get("batch_norm") == "batch"
         name = self.checkpoint.path.rpartition("/")[2] or "live module"
         return (
             f"{name} · sha256 {self.checkpoint.sha256[:12]} · "
             f"{self.checkpoint.parameters:,} parameters · {sampled} · "
             f"seed {settings.get('seed', '?')} · {settings.get('dtype', '?')}"
+            f"{' · batch norm by the statistics of these samples' if coupled else ''}"
         )

@@ -1,17 +1,20 @@
-"""What to do next, drawn from the verdicts and from what did not converge."""
+"""What to do next: from verdicts, from what did not converge, from what was not asked."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lla.analyses.analysis import Analysis, Remedy, imported
+from lla.analyses.registry import available
 from lla.estimate import Estimate
-from lla.numbers import number
 from lla.report import Report
+from lla_plots.parts import Action
+from lla_plots.phrases import listed, percent, width
 
-__all__ = ["Step", "steps"]
+__all__ = ["Step", "repeat", "steps"]
 
 
 @dataclass(frozen=True)
@@ -27,144 +30,93 @@ class Step:
     command: str = ""
 
 
-@dataclass(frozen=True)
-class _Remedy:
-    """What narrows the intervals of some metrics: one setting of one analysis, made larger."""
-
-    metrics: tuple[str, ...]
-    analysis: str
-    setting: str
-    factor: int
-
-
-_REMEDIES = (
-    _Remedy(("hessian/lambda_max", "hessian/lambda_min"), "spectrum", "max_steps", 2),
-    _Remedy(
-        ("hessian/trace", "hessian/frobenius", "hessian/effective_rank"),
-        "spectrum",
-        "max_probes",
-        4,
-    ),
-    _Remedy(("hessian/K_H1", "hessian/K_H0.5", "hessian/near_zero"), "spectrum", "probes", 4),
-    _Remedy(("stability/batch_sharpness",), "stability", "max_batches", 4),
-    _Remedy(("saliency/class_sensitivity",), "saliency", "images", 4),
-)
-
-
 # Options with a value that mean the same to every command: other analyses' own are left out.
 _PROBLEM = {
-    *("model", "model_arg", "data", "loss", "params", "recipe", "lr", "batch_size", "samples"),
+    *("model", "model_arg", "weights", "batch_norm", "data", "loss", "params", "recipe"),
+    *("lr", "batch_size", "samples"),
     *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
+    *("method", "products"),
 }
+_NOTHING = Step("Nothing is left open: every number converged, and no condition is hurt.")
 
 
 def steps(report: Report) -> tuple[Step, ...]:
     """The steps for a report, the most pressing first; never empty."""
-    found = (
-        *_failures(report),
-        *_stability(report),
-        *_unconverged(report),
-        *_landscape(report),
+    open_ones = sorted((*_failures(report), *_advised(report)), key=lambda one: not one.urgent)
+    pressing = tuple(
+        Step(action.text, _command(report, action.analysis, action.flags)) for action in open_ones
     )
-    return found or (Step("Nothing is left open: every estimate converged, no condition is hurt."),)
+    unasked = tuple(
+        Step(action.text, _command(report, action.analysis, action.flags))
+        for action in _unasked(report)
+    )
+    return (pressing or (_NOTHING,)) + unasked
 
 
-def _failures(report: Report) -> Iterator[Step]:
+def repeat(report: Report) -> str:
+    """The command that made the report, or "" where none did."""
+    return shlex.join(map(str, report.provenance.get("command", ())))
+
+
+def _failures(report: Report) -> Iterator[Action]:
     for name, stage in report.stages.items():
         if stage.status == "failed":
-            yield Step(f"The analysis {name} failed: {stage.why}", _command(report, name))
+            yield Action(f"The analysis {name} failed: {stage.why}", name, urgent=True)
 
 
-def _stability(report: Report) -> Iterator[Step]:
-    outcomes = {verdict.verdict for verdict in report.verdicts}
-    limit = _estimate(report, "stability/sgd_max_lr")
-    if limit is not None and limit.exists:
-        safe = number(limit.low if limit.low > 0 else limit.value, 3)
-        check = _command(report, "stability", lr=safe)
-        if "violated" in outcomes:
-            words = (
-                f"Lower the learning rate below {safe}, or expect training to leave this minimum."
-            )
-            yield Step(f"{words} What the conditions say at that rate:", check)
-        elif "at_edge" in outcomes:
-            words = "Training sits at the edge of stability, as full-batch training often does."
-            yield Step(f"{words} A learning rate below {safe} would leave the edge.", check)
-    for flag, path, value in (
-        ("lr", "stability/lr", "LEARNING_RATE"),
-        ("batch_size", "stability/batch_size", "SAMPLES"),
-    ):
-        given = _estimate(report, path)
-        if given is not None and not given.exists:
-            name = flag.replace("_", " ")
-            words = f"The {name.replace('lr', 'learning rate')} is unknown: say which one was used."
-            yield Step(words, _command(report, "stability", **{flag: value}))
-    for verdict in report.verdicts:
-        if verdict.verdict == "inconclusive":
-            of_batches = verdict.id == "stability.batch_sharpness"
-            setting = "batch_tolerance" if of_batches else "tolerance"
-            words = f"{verdict.id} is inconclusive ({verdict.why}): narrow its interval."
-            yield Step(words, _command(report, "stability", **{setting: "0.005"}))
+def _advised(report: Report) -> Iterator[Action]:
+    """What the analyses themselves advise, and remedies for what has not converged."""
+    for analysis, result in report.analyses():
+        if analysis.steps:
+            yield from imported(analysis.steps)(result)
+        for remedy in analysis.remedies:
+            action = _raised(report, analysis, remedy)
+            if action is not None:
+                yield action
 
 
-def _unconverged(report: Report) -> Iterator[Step]:
-    for remedy in _REMEDIES:
-        open_ones = [
-            path
-            for path in remedy.metrics
-            if (found := _estimate(report, path)) is not None
-            and found.exists
-            and not found.converged
-        ]
-        if not open_ones:
-            continue
-        command = _command(report, remedy.analysis, **{remedy.setting: _raised(report, remedy)})
-        verb = "has" if len(open_ones) == 1 else "have"
-        words = f"{', '.join(open_ones)} {verb} not converged: spend more work on it"
-        if remedy.setting == "max_probes":
-            words += ", or accept a wider interval with --tolerance"
-        yield Step(f"{words}.", command)
-
-
-def _landscape(report: Report) -> Iterator[Step]:
-    double = {"dtype": "float64"}
-    curvatures = ("landscape/curvature_alpha", "landscape/curvature_beta")
-    rough = [
-        path
-        for path in curvatures
-        if (found := _estimate(report, path)) is not None and found.exists and not found.converged
-    ]
-    if rough:
-        words = f"{', '.join(rough)} could not be told from rounding. Repeat in double precision."
-        yield Step(words, _command(report, "landscape", **double))
-    error, loss = _estimate(report, "landscape/center_error"), _estimate(report, "loss/value")
-    scale = max(1.0, abs(loss.value)) if loss is not None and loss.exists else 1.0
-    if error is not None and error.exists and error.value > 1e-6 * scale:
-        words = "The landscape's centre is not the checkpoint's loss. Repeat in double precision."
-        yield Step(words, _command(report, "landscape", **double))
-    holes = _estimate(report, "landscape/non_finite")
-    if holes is not None and holes.exists and holes.value > 0:
-        words = (
-            f"The loss is not finite at {number(holes.value)} points. Look closer to the centre."
-        )
-        yield Step(words, _command(report, "landscape", rise="0.1"))
-
-
-def _estimate(report: Report, path: str) -> Estimate | None:
-    found = report.metrics.get(path)
-    return found if isinstance(found, Estimate) else None
-
-
-def _raised(report: Report, remedy: _Remedy) -> Any:
+def _raised(report: Report, analysis: Analysis, remedy: Remedy) -> Action | None:
+    """The remedy for those of its metrics that have not converged."""
+    paths = [f"{analysis.group}/{name}" for name in remedy.metrics]
+    open_ones = {
+        path: found
+        for path in paths
+        if isinstance(found := report.metrics.get(path), Estimate)
+        and found.exists
+        and not found.converged
+    }
+    if not open_ones:
+        return None
+    named = listed([f"{path} ({_known_to(found)})" for path, found in open_ones.items()])
+    verb = "has" if len(open_ones) == 1 else "have"
     configuration = report.provenance.get("configuration", {})
-    now = configuration.get(remedy.analysis, {}).get(remedy.setting)
-    return now * remedy.factor if isinstance(now, int) else "MORE"
+    now = configuration.get(analysis.name, {}).get(remedy.setting)
+    more = str(now * remedy.factor) if isinstance(now, int) else "MORE"
+    text = f"{named} {verb} not converged: spend more work on it, or accept the interval as it is."
+    if remedy.setting in _PROBLEM:
+        return Action(text, analysis.name, {"set": f"{analysis.name}.{remedy.setting}={more}"})
+    return Action(text, analysis.name, {remedy.setting: more})
 
 
-def _command(report: Report, analysis: str, **flags: Any) -> str:
+def _known_to(found: Estimate) -> str:
+    half = width(found)
+    return f"known to ± {percent(half)}" if half < float("inf") else "with an open interval"
+
+
+def _unasked(report: Report) -> Iterator[Action]:
+    for name, analysis in available().items():
+        if name not in report.stages and name not in report.results:
+            asked = analysis.question or analysis.about
+            yield Action(f"This report was not asked: {asked}", name)
+
+
+def _command(report: Report, analysis: str, flags: Mapping[str, Any]) -> str:
+    if not analysis:
+        return ""
     path = report.checkpoint.path
     place = shlex.quote(path) if path else "CHECKPOINT"
     options = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
-    stated = [shlex.quote(word) for word in _stated(report, set(flags))]
+    stated = [shlex.quote(word) for word in _stated(report, set(flags) - {"set"})]
     return " ".join(("lla", analysis, place, *stated, *options))
 
 

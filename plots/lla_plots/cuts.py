@@ -24,6 +24,7 @@ from lla_plots.style import (
     log_worthy,
     narrow,
     new_figure,
+    page_width,
 )
 from lla_plots.text import symbols
 
@@ -42,7 +43,9 @@ def draw_cuts(result: LandscapeResult, caption: str) -> Figure:
     rows, columns = (2, 1) if narrow() else (1, 2)
     title = "Cuts through the checkpoint, and the quadratic model"
     height = 4.6 if narrow() else 2.9
-    figure = new_figure(height, caption, title, _notes(result), _legend(result))
+    figure = new_figure(
+        page_width(), height, caption, title=title, notes=_notes(result), legend=_legend(result)
+    )
     panels = figure.subplots(rows, columns, sharey=True)
     surface, loss = result.surface, masked_loss(result)
     quadratic = np.asarray(surface.quadratic, dtype=np.float64)

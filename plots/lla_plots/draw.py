@@ -20,11 +20,18 @@ __all__ = ["draw", "render", "save", "write"]
 
 _DPI = 200
 _SUMMARY = "summary"
+_MAKER = "lla: figure of a loss landscape report"
 # Without dates and versions, the same report gives the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": _MAKER},
+    "svg": {"Date": None, "Creator": _MAKER},
+    "pdf": {"CreationDate": None, "Creator": _MAKER, "Producer": None},
+}
+# How the formats write it: what is found in a file tells that it is a figure of ours.
+_MARKS = {
+    "png": b"tEXtSoftware\0" + _MAKER.encode(),
+    "svg": b"<dc:title>" + _MAKER.encode() + b"</dc:title>",
+    "pdf": b"/Creator (" + _MAKER.encode() + b")",
 }
 # What each format calls the title and the caption, by the text's place in the figure.
 _TOLD = {
@@ -91,6 +98,8 @@ def save(
 ) -> list[Path]:
     """Write the figures to files; each replaces its former version only when it is complete.
 
+    A file that is no figure of ours is not replaced, and then none is written.
+
     Args:
         report: What to draw.
         folder: Where to; made if it does not exist.
@@ -102,7 +111,7 @@ def save(
         The files, in the order of :func:`draw`.
 
     Raises:
-        ReportError: The folder cannot be written.
+        ReportError: The folder cannot be written, or something that is not to be replaced is there.
         ConfigurationError: A format, a figure or a width is unknown.
     """
     unknown = [name for name in formats if name not in _METADATA]
@@ -114,9 +123,13 @@ def save(
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
+        figures = draw(report, only, millimetres_wide)
+        for name in figures:
+            for kind in formats:
+                _refuse_foreign(place / f"{name}.{kind}", kind)
         return [
             write(place / f"{name}.{kind}", render(figure, kind))
-            for name, figure in draw(report, only, millimetres_wide).items()
+            for name, figure in figures.items()
             for kind in formats
         ]
     except OSError as error:
@@ -124,6 +137,17 @@ def save(
             f"figures cannot be written to '{place}': {error.strerror or error}",
             "choose another folder",
         ) from None
+
+
+def _refuse_foreign(path: Path, kind: str) -> None:
+    """Refuse to replace what is no figure of ours."""
+    if not path.exists() or (path.is_file() and _MARKS[kind] in path.read_bytes()):
+        return
+    what = "a folder" if path.is_dir() else "there already, and no figure of lla's"
+    raise ReportError(
+        f"{path} is {what}: it is not replaced, and no figure was written",
+        "choose another folder (lla plot REPORT -o FOLDER), or move the file away",
+    )
 
 
 @styled

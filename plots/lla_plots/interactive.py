@@ -140,8 +140,8 @@ def _scene(result: LandscapeResult, heights: dict[str, Any]) -> dict[str, Any]:
         "domain": {"x": [0, 0.95], "y": [0.06, 1]},
         "aspectratio": {"x": 1, "y": 1, "z": 0.75},
         "camera": {
-            "eye": {"x": 1.35, "y": -1.5, "z": 0.9},
-            "center": {"x": 0, "y": 0, "z": -0.08},
+            "eye": {"x": 1.2, "y": -1.33, "z": 0.8},
+            "center": {"x": 0, "y": 0, "z": -0.16},
         },
     }
     return {"scene": scene, "margin": {"t": 0, "b": 0, "l": 0, "r": 0}}

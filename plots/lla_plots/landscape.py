@@ -29,6 +29,7 @@ from lla_plots.style import (
     VERMILLION,
     narrow,
     new_figure,
+    page_width,
     size,
     styled,
 )
@@ -72,7 +73,10 @@ def _contour(result: LandscapeResult, caption: str) -> Figure:
 
 def _new(result: LandscapeResult, caption: str, title: str, legend: list[Line2D | Patch]) -> Figure:
     scale = ", logarithmic scale" if isinstance(loss_norm(masked_loss(result)), LogNorm) else ""
-    return new_figure(_HEIGHT[narrow()], caption, title + scale, warnings(result), legend)
+    return new_figure(
+        page_width(), _HEIGHT[narrow()], caption, title=title + scale, notes=warnings(result),
+        legend=legend,
+    )  # fmt: skip
 
 
 def draw_map(axes: Axes, result: LandscapeResult) -> None:

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from lla.analyses.spectrum import Layers
 from lla.numbers import number
-from lla_plots.style import BLACK, BLUE, ORANGE, VERMILLION, narrow, new_figure, size
+from lla_plots.style import BLACK, BLUE, ORANGE, VERMILLION, narrow, new_figure, page_width, size
 from lla_plots.text import distinct, fitted, symbols
 
 __all__ = ["draw_layers", "draw_traces", "largest"]
@@ -46,10 +46,10 @@ def draw_layers(layers: Layers, caption: str, matrix: str = "Hessian") -> Figure
     height = _ROW[narrow()] * len(chosen) + 0.5
     legend = _legend(layers, chosen, sharp=sharp)
     if narrow():
-        figure = new_figure((1 + sharp) * height, caption, title, (), legend)
+        figure = new_figure(page_width(), (1 + sharp) * height, caption, title=title, legend=legend)
         panels = figure.subplots(1 + sharp, 1, squeeze=False)[:, 0]
     else:
-        figure = new_figure(height, caption, title, (), legend)
+        figure = new_figure(page_width(), height, caption, title=title, legend=legend)
         panels = figure.subplots(
             1, 1 + sharp, sharey=True, squeeze=False, width_ratios=(1.3, 1)[: 1 + sharp]
         )[0]

@@ -61,7 +61,7 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
     top = 2 * line + 0.04
     words = _explanation(result)
     height = top + layout.rows * (layout.cell + line + _GAP) + len(words) * line + 0.16
-    figure = new_figure(height, caption, title)
+    figure = new_figure(page_width(), height, caption, title=title)
     bottom, ceiling = room_of(figure)
     ceiling -= top
     width, total = (float(x) for x in figure.get_size_inches())

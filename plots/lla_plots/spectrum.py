@@ -8,11 +8,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lla.analyses.spectrum import OPERATORS, SpectrumResult
+from lla.analyses.spectrum import SpectrumResult
 from lla.numbers import interval
 from lla_plots.bulk import draw_bulk
 from lla_plots.layers import draw_layers
-from lla_plots.style import BLUE, SKY, VERMILLION, legend_above, narrow, new_figure, styled
+from lla_plots.style import (
+    BLUE,
+    SKY,
+    VERMILLION,
+    legend_above,
+    narrow,
+    new_figure,
+    page_width,
+    styled,
+)
 
 __all__ = ["density_limits", "draw_density", "eigenvalue_label", "figures", "matrix"]
 
@@ -28,8 +37,7 @@ def figures(result: SpectrumResult, caption: str) -> dict[str, Figure]:
 
 def matrix(result: SpectrumResult) -> str:
     """What the spectrum is of, as "Hessian"."""
-    known = {str(name): about for name, about in OPERATORS.items()}
-    return known.get(result.operator.value, result.operator.value).partition(",")[0]
+    return (result.operator.why or result.operator.value).partition(",")[0]
 
 
 def eigenvalue_label(result: SpectrumResult) -> str:
@@ -41,9 +49,9 @@ def _spectrum(result: SpectrumResult, caption: str) -> Figure:
     open_ones = int(np.sum(~result.converged.astype(bool)))
     what = "1 eigenvalue has" if open_ones == 1 else f"{open_ones} eigenvalues have"
     notes = (f"{what} not converged (hollow)",) if open_ones else ()
-    figure = new_figure(
-        5.6 if narrow() else 6.6, caption, f"Spectrum of the {matrix(result)}", notes
-    )
+    title = f"Spectrum of the {matrix(result)}"
+    height = 5.6 if narrow() else 6.6
+    figure = new_figure(page_width(), height, caption, title=title, notes=notes)
     above, below = figure.subplots(2, 1, height_ratios=(1.15, 1))
     draw_density(above, result)
     legend_above(above, f"Whole:  {_ends(result)}")

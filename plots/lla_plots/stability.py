@@ -49,7 +49,10 @@ def figures(result: StabilityResult, caption: str) -> dict[str, Figure]:
     if known:
         title += f", and the one in use: {number(result.lr.value)}"
     lines = _tops(result)[1] + 1.0
-    figure = new_figure(lines * _line() + 0.55, caption, title, notes, _legend(result))
+    figure = new_figure(
+        page_width(), lines * _line() + 0.55, caption, title=title, notes=notes,
+        legend=_legend(result),
+    )  # fmt: skip
     draw_conditions(figure.subplots(), result)
     return {"stability": figure}
 

@@ -27,6 +27,7 @@ __all__ = [
     "OUTCOME_COLORS",
     "PALETTE",
     "PURPLE",
+    "RC",
     "SKY",
     "VERMILLION",
     "WARNING",
@@ -76,7 +77,7 @@ _width: ContextVar[float] = ContextVar("width of figures in mm", default=_WIDTHS
 # Points, on paper: of (a whole page's width, a column's).
 _SIZES = {"title": (10.0, 8.0), "text": (8.5, 7.0), "small": (7.5, 6.5), "tiny": (6.5, 6.0)}
 
-_RC: dict[str, Any] = {
+RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": [FONT],
     "axes.titlelocation": "left",
@@ -166,15 +167,17 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
         }
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(cast(Any, {**_RC, **sizes}))
+            matplotlib.rcParams.update(cast(Any, {**RC, **sizes}))
             return function(*args, **kwargs)
 
     return wrapper
 
 
 def new_figure(
+    width: float,
     height: float,
     caption: str,
+    *,
     title: str = "",
     notes: Sequence[str] = (),
     legend: Sequence[Any] = (),
@@ -182,13 +185,13 @@ def new_figure(
     """A figure outside of pyplot: title, warnings and legend above, the caption below.
 
     Args:
+        width: In inches; :func:`page_width` is what figures are drawn for.
         height: Of what lies between head and footer, in inches.
         caption: The footer's text, in parts between `` · ``.
         title: What is shown.
         notes: What to know before trusting it, each on lines of its own.
         legend: Artists with labels, for a legend of all panels together.
     """
-    width = page_width()
     lines = wrapped(caption, width - 2 * _MARGIN, size("tiny"), joint=" · ")
     warned = _note_lines(notes, width)
     columns, rows = _legend_shape(legend, width - 2 * _MARGIN)

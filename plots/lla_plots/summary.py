@@ -16,13 +16,15 @@ from lla.report import Report
 from lla_plots.advice import Step, steps
 from lla_plots.landscape import draw_map
 from lla_plots.layers import draw_traces, largest
+from lla_plots.parts import Section
+from lla_plots.phrases import capital
 from lla_plots.plane import masked_loss
-from lla_plots.sections import Section, sections
+from lla_plots.sections import sections
 from lla_plots.sheet import Look, Sheet
 from lla_plots.spectrum import draw_density
 from lla_plots.stability import MARKERS
 from lla_plots.style import GREY, OUTCOME_COLORS, WARNING, drawn_at, root, size, styled
-from lla_plots.text import fitted, symbols
+from lla_plots.text import fitted, symbols, text_width
 
 __all__ = ["figure", "headline"]
 
@@ -32,12 +34,12 @@ _STEPS = 4
 _ROWS = 28
 _VERDICTS = 8
 _APART = 0.25
-_NAMES = 1.42
+_NAMES, _VALUES = 1.42, 2.0
 _DENSITY = 1.6
 _LEAST, _MOST = 1.0, 2.5
-_PLACES = 1.5
+_PLACES = 2.3
 
-_PLAIN, _SMALL, _FAINT = Look(), Look("small"), Look("small", GREY)
+_FAINT = Look("small", GREY)
 
 
 def headline(report: Report) -> list[tuple[str, Estimate | Label]]:
@@ -61,7 +63,7 @@ def figure(report: Report) -> Figure:
 def _page(report: Report) -> Figure:
     name = report.checkpoint.path.rpartition("/")[2] or "live module"
     sheet = Sheet(name, ": what the loss looks like around it", report.caption)
-    told = {section.id: section for section in sections(report, {"spectrum": ("layers",)})}
+    told = {section.id: section for _, section in sections(report)}
     results = {type(result): result for _, result in report.analyses()}
     spectrum, plane = results.get(SpectrumResult), results.get(LandscapeResult)
     if spectrum is not None and "sharpness" in told:
@@ -78,7 +80,7 @@ def _page(report: Report) -> Figure:
 
 
 def _sharpness(sheet: Sheet, section: Section, result: SpectrumResult) -> None:
-    top, half = sheet.y, 0.36 * sheet.width
+    top, half = sheet.y, 0.42 * sheet.width
     with sheet.column(half + _APART, sheet.width - half - _APART):
         # Room for the legend.
         sheet.y += 0.42
@@ -90,15 +92,14 @@ def _sharpness(sheet: Sheet, section: Section, result: SpectrumResult) -> None:
         )  # fmt: skip
         _shrink(axes)
     with sheet.column(0.0, half):
-        sheet.heading(section.title)
+        sheet.heading(section.question)
         sheet.paragraph(section.lead)
-        sheet.paragraph(metric(result.type), _SMALL)
         text_end = sheet.y
     sheet.y = max(top + 0.42 + _DENSITY, text_end)
 
 
 def _sureness(sheet: Sheet, section: Section, rows: list[tuple[str, Estimate | Label]]) -> None:
-    sheet.heading(section.title)
+    sheet.heading(section.question)
     sheet.paragraph(section.lead)
     for note in section.notes:
         sheet.paragraph(note, Look("small", WARNING, most=2))
@@ -129,11 +130,15 @@ def _cells(path: str, value: Estimate | Label) -> list[tuple[float, str, Look]]:
         return [name, (_NAMES, metric(value), Look("tiny", GREY))]
     look = tiny if value.converged else Look("tiny", WARNING)
     sure = confidence(value).replace(", not converged", "*").replace("not converged", "*")
-    return [name, (_NAMES, f"{metric(value)}  {sure}", look)]
+    number = metric(value)
+    # Where both have no room, the number matters; its interval says most of the rest.
+    both = f"{number}  {sure}"
+    fits = text_width(both, size("tiny")) < _VALUES
+    return [name, (_NAMES, both if fits else number, look)]
 
 
 def _stability(sheet: Sheet, section: Section, report: Report) -> None:
-    sheet.heading(section.title)
+    sheet.heading(section.question)
     sheet.paragraph(section.lead)
     for verdict in report.verdicts[:_VERDICTS]:
         color = OUTCOME_COLORS[verdict.verdict]
@@ -174,10 +179,11 @@ def _places(
         with sheet.column(width + _APART if end > start else 0.0, width):
             tall = _room(sheet, told["landscape"], height)
             if tall and masked_loss(plane).count():
-                axes = sheet.axes(tall, 0.55, 0.4)
+                axes = sheet.axes(tall, 0.55, 0.4, 0.55)
                 draw_map(axes, plane)
-                axes.set_xlabel(f"α: {_direction(plane, 0)} (parameter norm)")
-                axes.set_ylabel(f"β: {_direction(plane, 1)}")
+                names = f"α: {_direction(plane, 0)}, β: {_direction(plane, 1)}"
+                axes.set_xlabel(f"α (parameter norm)\n{names}")
+                axes.set_ylabel("β")
                 axes.xaxis.set_major_locator(MaxNLocator(5))
                 axes.yaxis.set_major_locator(MaxNLocator(5))
                 _shrink(axes)
@@ -192,8 +198,10 @@ def _direction(plane: LandscapeResult, index: int) -> str:
 def _room(sheet: Sheet, section: Section, height: float) -> float:
     """Write the section's text; the height left for its plot, 0 where that is too little."""
     top = sheet.y
-    sheet.heading(section.title)
-    sheet.paragraph(section.lead, Look(most=4))
+    sheet.heading(section.question)
+    # The shortest answer: the plots below take the room.
+    answer = f"{capital(section.answer)}." if section.answer else section.lead
+    sheet.paragraph(answer, Look(most=4))
     for note in section.notes:
         sheet.paragraph(note, Look("small", WARNING, most=3))
     rest = height - (sheet.y - top)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
 from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
-from lla_plots.style import VERMILLION, narrow, new_figure, room_of, size
+from lla_plots.style import VERMILLION, narrow, new_figure, page_width, room_of, size
 from lla_plots.text import symbols
 
 __all__ = ["draw_surface"]
@@ -30,7 +30,7 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     logarithmic = isinstance(norm, LogNorm)
     title = "Loss surface, contours below" + (", logarithmic height" if logarithmic else "")
     notes = [note.replace("(hatched)", "(gaps)") for note in warnings(result)]
-    figure = new_figure(3.0 if narrow() else 4.4, caption, title, notes)
+    figure = new_figure(page_width(), 3.0 if narrow() else 4.4, caption, title=title, notes=notes)
     axes = _axes(figure)
     # mplot3d has no logarithmic axes: the logarithm is drawn, and the ticks say the loss.
     height = np.ma.filled(np.ma.log10(loss) if logarithmic else loss, np.nan)

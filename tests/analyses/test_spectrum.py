@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lla.analyses.spectral import spectral
+from lla.analyses.spectral import quotient, spectral
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.spectrum.criteria import (
     effective_rank,
@@ -21,7 +21,7 @@ from lla.api import analyze
 from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
 from lla.estimate import Estimate, samples_needed, student_quantile
 from lla.krylov import Probes, Quadrature, TraceSample
-from lla.problem import Problem, from_objects
+from lla.problem import Problem, Training, from_objects
 from tests.oracles import columns
 
 
@@ -365,3 +365,20 @@ def test_sketched_traces(small) -> None:
         found = analyze(module, data, only=["spectrum"], settings=settings).metrics["hessian/trace"]
         assert found.low <= truth <= found.high
         assert found.converged
+
+
+def test_curvature_along_a_direction(small) -> None:
+    """vᵀHv / ‖v‖² by a float32 network, against the dense matrix of the float64 one."""
+    module, data = small
+    problem = from_objects(module, data)
+    matrix = columns(Hessian(problem.in_float64()), problem.space.size)
+    vector = torch.randn(problem.space.size, dtype=torch.float64)
+    truth = float(vector @ matrix @ vector / (vector @ vector))
+    workspace = Workspace(configs={})
+    found = quotient(vector, "hessian", problem, workspace)
+    assert found.value == pytest.approx(truth, rel=1e-10)
+    assert found.low <= truth <= found.high
+    assert found.sampling_stderr == 0.0
+    assert not quotient(0 * vector, "hessian", problem, workspace).exists
+    part = from_objects(module, data, training=Training(samples=4000))
+    assert quotient(vector, "hessian", part, Workspace(configs={})).sampling_stderr > 0

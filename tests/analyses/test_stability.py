@@ -300,7 +300,7 @@ def test_product_with_the_learning_rate_and_batch_pilot(monkeypatch):
     data = (torch.randn(20, 3), torch.randn(20, 1))
     values = iter([1.0, 3.0] + [2.0] * 200)
     monkeypatch.setattr(stability_run, "_PILOT", 2)
-    monkeypatch.setattr(stability_run, "batch_curvature", lambda *_: next(values))
+    monkeypatch.setattr(stability_run, "batch_curvature", lambda *_, **_options: next(values))
     m = analyze(
         nn.Linear(3, 1),
         data,

@@ -3,41 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call
 
 from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher
 from lla.curvature.fisher import drawn_targets
 from lla.errors import ProblemError
-from lla.problem import Problem, from_objects
-from tests.oracles import CASES, Case, columns
-
-
-def dense(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
-    """Jᵀ∇²ℓJ of the case's own mean loss over all data, and Σ g gᵀ over its samples.
-
-    The mean divides by the number of its terms, so that one sample's part is the mean's change
-    when the other samples' outputs are held.
-    """
-    space, data = problem.space, problem.data
-
-    def network(theta: torch.Tensor) -> torch.Tensor:
-        return functional_call(problem.module, space.named(theta), (data.inputs,))
-
-    with problem.second_order():
-        outputs = network(problem.theta).detach()
-        jacobian = torch.autograd.functional.jacobian(network, problem.theta)
-    flat = jacobian.reshape(outputs.numel(), space.size)
-
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        return case.mean_loss(values.view_as(outputs), data.targets)
-
-    curvature = torch.autograd.functional.hessian(loss, outputs.reshape(-1))
-    slope = torch.autograd.functional.jacobian(loss, outputs.reshape(-1)).view_as(outputs)
-    rows = [
-        jacobian[i].reshape(-1, space.size).T @ slope[i].reshape(-1) for i in range(len(outputs))
-    ]
-    gradients = torch.stack(rows)
-    return flat.T @ curvature @ flat, gradients.T @ gradients
+from lla.problem import LossSpec, from_objects
+from tests.oracles import CASES, Case, columns, dense_gauss_newton
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
@@ -45,7 +16,7 @@ def dense(case: Case, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_products_equal_the_dense_matrices(case: Case, batch_size: int, memory: int) -> None:
     problem = case.problem(batch_size)
-    curvature, moments = dense(case, problem)
+    curvature, moments = dense_gauss_newton(case, problem)
     # Means over W terms: gradients of sums are W times those of the mean.
     weight = problem.evaluate(problem.theta).weight
     for made, expected in ((GaussNewton, curvature), (EmpiricalFisher, weight * moments)):
@@ -128,7 +99,86 @@ def test_drawn_targets_depend_on_seed_and_sample_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_loss_without_a_distribution_has_no_fisher_matrix() -> None:
-    problem = from_objects(nn.Linear(2, 1), (torch.ones(3, 2), torch.ones(3, 1)), "huber")
-    with pytest.raises(ProblemError, match="'huber' with no options is not the −log p"):
+class Given(nn.Module):
+    """Outputs that are the inputs, but for a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.offset
+
+
+def test_draws_have_the_models_shares() -> None:
+    """Frequencies within four standard errors, and no class of share zero is ever drawn."""
+    count = 4000
+    shares = torch.tensor([0.5, 0.0, 0.2, 0.3], dtype=torch.float64)
+    logits = shares.log().clamp(min=-1e4).expand(count, 4)
+    problem = from_objects(Given(), (logits, torch.zeros(count).long()), dtype="float64")
+    found = torch.bincount(drawn_targets(problem, seed=0), minlength=4) / count
+    assert ((found - shares).abs() <= 4 * (shares * (1 - shares) / count).sqrt()).all()
+
+    flags = torch.logit(shares).clamp(-1e4, 1e4).expand(count, 4)
+    coins = from_objects(
+        Given(), (flags, torch.zeros(count, 4)), "bce_with_logits", dtype="float64"
+    )
+    found = drawn_targets(coins, seed=0).mean(dim=0)
+    assert ((found - shares).abs() <= 4 * (shares * (1 - shares) / count).sqrt()).all()
+
+    means = torch.tensor([0.0, 3.0], dtype=torch.float64).expand(count, 2)
+    normal = from_objects(Given(), (means, torch.zeros(count, 2)), "mse", dtype="float64")
+    first, second = drawn_targets(normal, seed=0), drawn_targets(normal, seed=0, index=1)
+    for drawn in (first, second):
+        assert ((drawn.mean(dim=0) - means[0]).abs() <= 4 * (0.5 / count) ** 0.5).all()
+        # The variance of a normal's variance is 2σ⁴/n.
+        assert ((drawn.var(dim=0) - 0.5).abs() <= 4 * 0.5 * (2 / count) ** 0.5).all()
+    both = torch.cat([first, second], dim=1).T
+    assert (torch.corrcoef(both) - torch.eye(4)).abs().max() < 4 / count**0.5
+
+
+@pytest.mark.parametrize(
+    ("axis", "args"), [(1, {"class_dim": 1}), (-1, {"class_dim": -1}), (-1, {"shift": True})]
+)
+def test_draws_are_of_the_prediction_they_stand_for(axis: int, args: dict[str, object]) -> None:
+    """Networks that are certain draw their own choice, wherever the classes are."""
+    torch.manual_seed(0)
+    choice, targets = torch.randint(0, 4, (5, 6)), torch.randint(0, 4, (5, 6))
+    targets[1, 2:], targets[4, 1] = -7, -7
+    logits = 1e3 * nn.functional.one_hot(choice, 4).double().movedim(-1, axis)
+    loss = LossSpec(name="cross_entropy", args={"ignore_index": -7, **args})
+    problem = from_objects(Given(), (logits, targets), loss, batch_size=2, dtype="float64")
+    expected = choice
+    if "shift" in args:  # each position predicts the next, and the first token is given
+        expected = torch.cat([targets[:, :1], choice[:, :-1]], dim=1)
+    expected = torch.where(targets == -7, targets, expected)
+    assert torch.equal(drawn_targets(problem, seed=0), expected)
+    assert torch.equal(problem.data.targets, targets)
+
+
+def test_an_ignored_target_changes_no_other_draw() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(50, 4), torch.randint(0, 4, (50,))
+    whole = drawn_targets(from_objects(Given(), (logits, targets)), seed=3)
+    targets[::3] = -100
+    drawn = drawn_targets(from_objects(Given(), (logits, targets)), seed=3)
+    assert torch.equal(drawn[1::3], whole[1::3])
+    assert (drawn[::3] == -100).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        (LossSpec(name="huber"), "'huber' with no options is not the −log p"),
+        (
+            LossSpec(name="cross_entropy", args={"label_smoothing": 0.1}),
+            "'cross_entropy' with {'lab",
+        ),
+        (LossSpec(name="mse", args={"one_hot": True}), "'mse' with {'one_hot': True} is not"),
+    ],
+)
+def test_a_loss_without_a_distribution_has_no_fisher_matrix(loss: LossSpec, told: str) -> None:
+    targets = torch.ones(3, 2) if loss.name == "huber" else torch.ones(3).long()
+    problem = from_objects(nn.Linear(2, 2), (torch.ones(3, 2), targets), loss)
+    with pytest.raises(ProblemError, match=told):
         MonteCarloFisher(problem)

@@ -1,12 +1,14 @@
 """Hessian and gradient against dense float64 oracles and closed forms."""
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from lla.curvature import Hessian, Way, batch_curvature, gradient
+from lla.curvature.operators import measured, out_of_memory
 from lla.errors import ProblemError
 from lla.problem import from_objects
 from tests.oracles import CASES, Case, columns, dense_hessian
@@ -191,9 +193,11 @@ def test_groups_of_samples_add_up(case: Case) -> None:
     problem = case.problem(batch_size=2)
     vectors = block_of(problem.space.size, 3)
     groups = [torch.tensor([0, 3, 5, 9]), torch.tensor([1, 2, 4, 6, 7, 8])]
-    operator = Hessian(problem, memory=1 << 30)
+    counted: list[int] = []
+    operator = Hessian(problem, memory=1 << 30, on_products=counted.append)
     whole = operator(vectors)
     found, forms = operator.over_groups(vectors, groups)
+    assert counted == [3, 3]
     torch.testing.assert_close(found, whole, rtol=1e-10, atol=1e-12)
     for group, form in zip(groups, forms, strict=True):
         alone = Hessian(problem, [problem.data.select(group)])(vectors)
@@ -202,7 +206,7 @@ def test_groups_of_samples_add_up(case: Case) -> None:
 
 
 def test_batch_statistics_are_refused_in_chunks() -> None:
-    problem = CASES[1].problem(batch_size=4)
+    problem = CASES[1].problem(batch_size=5)
     vector = block_of(problem.space.size, 1)[0]
     with problem.batch_statistics():
         with pytest.raises(ProblemError, match=r"^1 normalize by the statistics") as caught:
@@ -226,10 +230,11 @@ class Scarce(Hessian):
 def test_out_of_memory_steps_down_and_goes_on() -> None:
     problem = CASES[0].problem(batch_size=10)
     vectors = block_of(problem.space.size, 4)
-    operator = Scarce(problem, memory=1 << 30, way=Way("reverse", 4))
+    given_up: list[str] = []
+    operator = Scarce(problem, memory=1 << 30, way=Way("reverse", 4), on_step_down=given_up.append)
     found = operator(vectors)
     torch.testing.assert_close(found, Hessian(problem)(vectors), rtol=1e-10, atol=1e-13)
-    assert operator.steps_down == [
+    assert given_up == [
         "graphs made anew",
         "2 vectors at once",
         "1 vectors at once",
@@ -239,3 +244,90 @@ def test_out_of_memory_steps_down_and_goes_on() -> None:
     operator.most = 0
     with pytest.raises(torch.OutOfMemoryError):
         operator(vectors)
+
+
+def test_statistics_of_the_batch_are_not_cut_where_memory_runs_out() -> None:
+    problem = CASES[1].problem(batch_size=10)
+    with problem.batch_statistics():
+        operator = Scarce(problem, [problem.data.whole])
+        with pytest.raises(torch.OutOfMemoryError):
+            operator(block_of(problem.space.size, 1))
+    assert operator.steps_down == []
+
+
+def test_what_counts_as_out_of_memory() -> None:
+    """The CPU's allocator says so in words, and any other error goes through at once."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert out_of_memory(caught.value)
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not out_of_memory(RuntimeError("shapes differ"))
+
+    class Broken(Hessian):
+        def _build(self, batch):
+            raise RuntimeError("shapes differ")
+
+    problem = CASES[0].problem(batch_size=10)
+    operator = Broken(problem, memory=1 << 30)
+    with pytest.raises(RuntimeError, match="differ"):
+        operator(block_of(problem.space.size, 1))
+    assert operator.steps_down == []
+
+
+def test_bytes_of_a_graph_are_those_of_what_it_holds() -> None:
+    """Two factors of 50 numbers each, one of them seen twice, and nothing for a sum."""
+    a, b = torch.ones(50, dtype=torch.float64, requires_grad=True), torch.ones(50).double()
+    made, taken = measured(lambda: (a * b).sum() + (a[:7] * b[:7]).sum() + a.sum())
+    assert made.item() == 107.0
+    assert taken == 8 * 50  # b alone: a's slope needs it, and b has none
+    assert measured(lambda: (a * a).sum())[1] == 8 * 50
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_graphs_are_kept_as_far_as_memory_goes(share: float) -> None:
+    problem = CASES[0].problem(batch_size=2)
+    vector = block_of(problem.space.size, 1)[0]
+    whole = Hessian(problem, memory=1 << 30)
+    expected = whole(vector)
+    memory = int(share * whole.kept_bytes)
+    part = Hessian(problem, memory=memory)
+    for _ in range(2):
+        torch.testing.assert_close(part(vector), expected, rtol=1e-12, atol=1e-14)
+    least = memory if share in (0, 1) else memory - whole.kept_bytes // 4
+    assert least <= part.kept_bytes <= memory
+    part.release()
+    assert part.kept_bytes == 0
+    torch.testing.assert_close(part(vector), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [("float32", 2.0**-23), ("float64", 2.0**-52)])
+def test_what_an_operator_says_of_itself(dtype: str, eps: float) -> None:
+    case = CASES[3]
+    torch.manual_seed(4)
+    inputs, targets = case.inputs(), case.targets()
+    problem = from_objects(case.module(), (inputs, targets), case.loss, batch_size=3, dtype=dtype)
+    operator = Hessian(problem)
+    product = operator(torch.ones(operator.size, dtype=torch.float64))
+    assert (operator.eps, product.dtype) == (eps, torch.float64)
+    assert operator.weight == float((targets >= 0).sum())
+
+
+def test_no_slope_has_no_curvature_along_it() -> None:
+    """At a minimum the quotient is 0 / 0."""
+    x, y = torch.ones(4, 2), torch.zeros(4, 1)
+    layer = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(layer.weight)
+    problem = from_objects(layer, (x, y), "mse", dtype="float64")
+    assert math.isnan(batch_curvature(problem, problem.data.whole))
+
+
+def test_gradient_of_some_batches() -> None:
+    """Squared errors of f = θᵀx: the slope is 2 xᵀ(f − y) over the samples that were given."""
+    torch.manual_seed(0)
+    x, y = torch.randn(7, 3, dtype=torch.float64), torch.randn(7, 1, dtype=torch.float64)
+    problem = from_objects(nn.Linear(3, 1, bias=False), (x, y), "mse", dtype="float64")
+    rest = x @ problem.theta - y[:, 0]
+    batches = [problem.data.select(torch.tensor(places)) for places in ([0, 2], [5])]
+    chosen = [0, 2, 5]
+    expected = 2 * x[chosen].T @ rest[chosen] / 3
+    torch.testing.assert_close(gradient(problem, batches), expected)

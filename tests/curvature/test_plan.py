@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from lla.api import analyze
-from lla.curvature.plan import Needs, make_plan, planned
+from lla.curvature import Hessian
+from lla.curvature.plan import Needs, make_plan, planned, unmeasured
 from lla.curvature.sampling import groups_of, sampling_error
 from lla.errors import ConfigurationError
-from lla.problem import from_objects
+from lla.problem import Batch, from_objects
 
 NEEDS = Needs(rows=60, least_rows=10, vectors=10)
 GIB = 1 << 30
@@ -74,6 +75,53 @@ def test_results_do_not_depend_on_the_plan(run: dict[str, object]) -> None:
         assert again[0].metrics[path].value == pytest.approx(first.metrics[path].value, rel=1e-8)
         # The same plan gives the same bits.
         assert again[0].metrics[path].value == again[1].metrics[path].value
+
+
+def test_what_was_given_up_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    data = (torch.randn(40, 6), torch.randint(0, 3, (40,)))
+    whole = analyze(module, data, only=["spectrum"], batch_size=40)
+    assert whole.plan["steps_down"] == []
+    build = Hessian._build
+
+    def scarce(operator: Hessian, batch: Batch) -> object:
+        # Graphs fit, but not beside others: the plan's measurement passes, kept graphs do not.
+        if operator._kept:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return build(operator, batch)
+
+    monkeypatch.setattr(Hessian, "_build", scarce)
+    given_up = analyze(module, data, only=["spectrum", "stability"], batch_size=20)
+    assert given_up.plan["steps_down"] == ["graphs made anew"]
+    for path in ("hessian/lambda_max", "hessian/trace"):
+        assert given_up.metrics[path].value == pytest.approx(whole.metrics[path].value, rel=1e-4)
+
+
+def test_a_single_sample_has_a_plan() -> None:
+    plan = make_plan(wide(1), 8 * GIB, NEEDS)
+    assert plan.chunk == 1
+    assert plan.keep >= plan.graph > 0
+
+
+@pytest.mark.parametrize(
+    ("samples", "count"), [(1, 1), (4, 1), (7, 1), (8, 2), (63, 15), (64, 16), (1000, 16)]
+)
+def test_groups_have_four_samples_or_more(samples: int, count: int) -> None:
+    groups = groups_of(samples, torch.device("cpu"))
+    assert [group.tolist() for group in groups] == [
+        [*range(start, samples, count)] for start in range(count)
+    ]
+
+
+def test_an_unmeasured_plan_shares_out_the_memory() -> None:
+    """A quarter for graphs, and rows of 8 bytes a parameter for a half."""
+    problem = wide()
+    size = 64 * 200 + 200 + 200 * 5 + 5
+    plan = unmeasured(problem, 16 * size * 30 + 5)
+    assert (plan.rows, plan.keep, plan.chunk) == (30, 4 * size * 30 + 1, 256)
+    assert unmeasured(problem, 8 * GIB).rows == 400
+    assert set(plan.facts()["seconds"].values()) == {None}
 
 
 def test_groups_are_fixed_and_their_error_is_that_of_a_mean() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lla.krylov import Difference, Restricted, hutchpp, xtrace
-from lla.seeding import rademacher
+from lla.seeding import gaussian, rademacher
 from tests.oracles import MatrixOperator, rotated
 
 SPECTRUM = [-1.5, -0.4, *np.linspace(-0.05, 0.1, 60), 1.0, 2.5, 7.0]
@@ -21,9 +21,11 @@ def outside(vectors: torch.Tensor, sketch: torch.Tensor) -> torch.Tensor:
     return vectors - (vectors @ q) @ q.T
 
 
-def test_xtrace_leaves_each_probe_out_of_its_own_sketch() -> None:
+@pytest.mark.parametrize("kind", [rademacher, gaussian])
+def test_xtrace_leaves_each_probe_out_of_its_own_sketch(kind) -> None:
     matrix = rotated(SPECTRUM)
-    probes = torch.stack([drawn(0)(index) for index in range(PROBES)])
+    draw = lambda index: kind(len(SPECTRUM), 0, "trace", index)  # noqa: E731
+    probes = torch.stack([draw(index) for index in range(PROBES)])
     expected = []
     for index in range(PROBES):
         others = torch.cat([probes[:index], probes[index + 1 :]]) @ matrix
@@ -32,7 +34,7 @@ def test_xtrace_leaves_each_probe_out_of_its_own_sketch() -> None:
         scale = (len(SPECTRUM) - PROBES + 1) / float(rest @ rest)
         expected.append(float((q.T @ matrix @ q).trace() + scale * (rest @ matrix @ rest)))
     operator = MatrixOperator(matrix)
-    np.testing.assert_allclose(xtrace(operator, drawn(0), PROBES), expected, rtol=1e-10)
+    np.testing.assert_allclose(xtrace(operator, draw, PROBES), expected, rtol=1e-10)
     assert operator.products == 2 * PROBES
 
 
@@ -53,6 +55,8 @@ def test_low_rank_is_exact(estimate) -> None:
     operator = MatrixOperator(rotated([3.0, -1.0, 0.5, *[0.0] * 40]))
     draw = lambda index: rademacher(43, 0, "low", index)  # noqa: E731
     np.testing.assert_allclose(estimate(operator, draw, 8), 2.5, rtol=1e-10)
+    nothing = MatrixOperator(torch.zeros(43, 43, dtype=torch.float64))
+    assert estimate(nothing, draw, 8).tolist() == [0.0] * 8
 
 
 @pytest.mark.parametrize("estimate", [hutchpp, xtrace])
@@ -73,7 +77,11 @@ def test_restrictions_and_differences() -> None:
     torch.testing.assert_close(part(block), expected)
     torch.testing.assert_close(part(block[0]), expected[0])
     whole = torch.randn(len(SPECTRUM), dtype=torch.float64)
-    found = Difference(operator, MatrixOperator(second))(whole)
-    torch.testing.assert_close(found, (first - second) @ whole)
+    other = MatrixOperator(second)
+    other.eps = 1e-3
+    difference = Difference(operator, other)
+    torch.testing.assert_close(difference(whole), (first - second) @ whole)
+    for made, size, eps in ((part, 9, operator.eps), (difference, len(SPECTRUM), 1e-3)):
+        assert (made.size, made.eps, made.device) == (size, eps, operator.device)
     with pytest.raises(ValueError, match="differ"):
         Difference(operator, MatrixOperator(first[:3, :3]))

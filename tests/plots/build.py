@@ -124,6 +124,12 @@ def stability(lr=0.1, **changes):
     return replace(result, **changes)
 
 
+def calm():
+    """Changes to a stability result after which nothing is left to do."""
+    judged = (Verdict("stability.gd", "consistent", "below it"),)
+    return {"verdicts": judged, "batch_sharpness": sampled(20.0)}
+
+
 def saliency(count=3, **changes):
     random = np.random.default_rng(0)
     degenerate = np.zeros(count, dtype=bool)

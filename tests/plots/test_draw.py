@@ -56,7 +56,7 @@ def test_the_summary_answers_the_questions_of_a_reader():
         "How sure are we?",
         "Is it stable at its learning rate?",
         "Which layers carry the curvature?",
-        "What does the loss look like around the weights?",
+        "What does the loss look like around it?",
         "What to do next",
     ):
         assert heading in said
@@ -120,8 +120,8 @@ def test_a_folder_that_cannot_be_is_an_error_of_ours(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    old = tmp_path / "stability.png"
-    old.write_bytes(b"old")
+    (old,) = save(build.report(), tmp_path, only=("stability",))
+    before = old.read_bytes()
 
     def full(_):
         raise OSError(28, "No space left on device")
@@ -129,8 +129,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReportError, match="No space left"):
         save(build.report(), tmp_path, only=("stability",))
-    assert old.read_bytes() == b"old"
+    assert old.read_bytes() == before
     assert os.listdir(tmp_path) == ["stability.png"]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_only_figures_of_ours_are_replaced(tmp_path, kind):
+    report = build.report()
+    save(report, tmp_path, (kind,), only=("stability",))
+    (ours,) = save(report, tmp_path, (kind,), only=("stability",))
+    figure = plt.Figure()
+    figure.savefig(tmp_path / f"summary.{kind}")
+    foreign = (tmp_path / f"summary.{kind}").read_bytes()
+    ours.unlink()
+    with pytest.raises(ReportError, match=f"summary.{kind} is there already, and no fig") as seen:
+        save(report, tmp_path, (kind,), only=("stability", "summary"))
+    assert "another folder" in seen.value.remedy
+    assert (tmp_path / f"summary.{kind}").read_bytes() == foreign
+    assert os.listdir(tmp_path) == [f"summary.{kind}"]
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "stability.png").mkdir()
+    with pytest.raises(ReportError, match="is a folder"):
+        save(build.report(), tmp_path, only=("stability",))
 
 
 def test_an_unknown_format_is_refused(tmp_path):

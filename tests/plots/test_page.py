@@ -1,65 +1,43 @@
 import base64
+import gzip
 import hashlib
 import json
 import os
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
+from lla_cli import options
+from lla_plots import advice
 from lla_plots.advice import steps
 from lla_plots.page import html, write_html
+from lla_plots.words import spectrum as words_spectrum
+from lla_plots.words import stability
 
 from lla.errors import ReportError
+from lla.estimate import Verdict
 from lla.report import Stage
 from tests.plots import build
+from tests.plots.reading import Reader
 
 HOSTILE = "<script>alert('runs')</script>.pt"
 QUESTIONS = [
+    "How well does it fit?",
     "How sharp is it?",
     "How sure are we?",
     "Is it stable at its learning rate?",
     "Which layers carry the curvature?",
-    "What does the loss look like around the weights?",
-    "Where does the network look?",
-    "What to do next",
-    "What was analysed",
+    "What does the loss look like around it?",
+    "What did the network look at?",
+    "What to do next?",
+    "What was analysed, and how?",
 ]
-
-
-class Reader(HTMLParser):
-    """What a browser would see: tags with attributes, text, and the content of scripts."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.tags, self.scripts, self.words, self.headings = [], [], [], []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag == "script":
-            self.scripts.append((dict(attributes).get("type"), ""))
-
-    def handle_data(self, data):
-        tag = self.tags[-1][0] if self.tags else ""
-        if tag == "script" and self.cdata_elem == "script":
-            kind, text = self.scripts[-1]
-            self.scripts[-1] = (kind, text + data)
-            return
-        self.words.append(data)
-        if tag == "h2":
-            self.headings.append(data.strip())
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
 
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch):
     """Quick images, after the one page that every test of its size and content reads."""
-    monkeypatch.setattr("lla_plots.page._DPI", 30)
+    monkeypatch.setattr("lla_plots.pictures._DPI", 30)
 
 
 @pytest.fixture(scope="module")
@@ -86,41 +64,51 @@ def test_nothing_is_loaded_from_anywhere(page, read):
     assert len(page.encode()) < 6_000_000
 
 
-def test_the_policy_allows_exactly_the_scripts_of_the_page(read):
-    (policy,) = [
-        attributes["content"]
-        for tag, attributes in read.tags
-        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
-    ]
-    assert "default-src 'none'" in policy
-    assert "http" not in policy
-    assert "unsafe-eval" not in policy
-    allowed = re.search(r"script-src ([^;]*)", policy)[1].split()
-    run = [text for kind, text in read.scripts if kind is None]
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in run]
-    assert allowed == [f"'sha256-{digest}'" for digest in digests]
-    assert len(run) == 2
+def digest(text):
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def test_the_policy_allows_exactly_the_scripts_and_styles_of_the_page(page, read):
+    policy = read.policy
+    assert policy["default-src"] == "'none'"
+    assert policy["img-src"] == "data:"
+    assert "unsafe" not in str(policy)
+    assert "http" not in str(policy)
+    (own,) = read.run()
+    (packed,) = [text for kind, text in read.scripts if kind == "application/gzip"]
+    library = gzip.decompress(base64.b64decode(packed)).decode()
+    assert "plotly.js v" in library[:200]
+    assert policy["script-src"].split() == [digest(own), digest(library)]
+    style = page.partition("<style>")[2].partition("</style>")[0]
+    (place,) = [values for tag, values in read.tags if values.get("id") == "plotly"]
+    assert policy["style-src"].split() == [digest(style), f"'nonce-{place['data-nonce']}'"]
+    assert not [tag for tag, values in read.tags if "style" in values]
+
+
+def test_the_nonce_is_of_the_page_and_the_same_each_time(page):
+    nonce = re.search(r'data-nonce="(\w+)"', page)[1]
+    assert len(nonce) == 64
+    assert f'data-nonce="{nonce}"' not in html(build.report("another.pt", saliency=None))
+    assert html(build.report(saliency=None)) == html(build.report(saliency=None))
 
 
 def test_surface_and_spectrum_are_interactive_with_still_images(read):
-    found = [json.loads(text) for kind, text in read.scripts if kind == "application/json"]
-    spectrum, surface = found
+    spectrum, surface = map(json.loads, read.data())
     assert spectrum["data"][-1]["x"] == [10.0, 4.0, -1.0]
     assert spectrum["data"][-1]["marker"]["symbol"] == ["circle", "circle-open", "circle"]
     sheet = surface["data"][0]
     assert sheet["type"] == "surface"
     assert (len(sheet["z"]), len(sheet["z"][0])) == (len(sheet["y"]), len(sheet["x"])) == (9, 7)
-    assert sum(tag == "img" for tag, _ in read.tags) == 7
+    stills = [values for tag, values in read.tags if tag == "img"]
+    assert [values["class"] for values in stills] == ["still light", "still dark"] * 8
+    assert all(values["alt"] and int(values["width"]) > 0 for values in stills)
     assert "noscript" in {tag for tag, _ in read.tags}
 
 
 def test_a_hole_in_the_surface_is_a_gap_not_a_nan():
     page = html(build.report(landscape=build.landscape(hole=True), spectrum=None, saliency=None))
     read = Reader(page)
-    surface = json.loads(
-        [text for kind, text in read.scripts if kind == "application/json"][-1],
-        parse_constant=pytest.fail,
-    )
+    surface = json.loads(read.data()[-1], parse_constant=pytest.fail)
     assert surface["data"][0]["z"][1][0] is None
     assert "2 of 63 points are not finite" in read.text
 
@@ -134,7 +122,7 @@ def test_tables_tell_intervals_verdicts_and_provenance(read):
         "mainly positive (C_t = -0.1)",
         "violated",
         "at the edge",
-        "first carries 71 % of the trace",
+        "Layer first carries 71 % of the trace: 12.00 [11.00, 13.00]",
         "digits.npz",
         "0123456789ab",
         "run.tolerance",
@@ -160,7 +148,7 @@ def test_hostile_names_are_text():
     page = html(build.report(HOSTILE, landscape=hostile, spectrum=None, saliency=None))
     assert "<script>alert" not in page
     read = Reader(page)
-    assert sum(kind is None for kind, _ in read.scripts) == 2
+    assert len(read.run()) == 1
     assert HOSTILE.partition("/")[0] in read.text
 
 
@@ -170,11 +158,14 @@ def test_a_bare_report_makes_a_page():
     assert len(page) < 100_000  # nothing to turn, so no plotly.js
     read = Reader(page)
     assert [heading for heading in read.headings if heading] == [
+        "How well does it fit?",
         "How sure are we?",
-        "What to do next",
-        "What was analysed",
+        "What to do next?",
+        "What was analysed, and how?",
     ]
     assert "Nothing is left open" in read.text
+    asked = "Is it stable at its learning rate?"
+    assert f"This report was not asked: {asked} lla stability runs/net.pt" in read.text
 
 
 def test_missing_parts_are_said():
@@ -214,7 +205,7 @@ def commands(report):
 
 def test_advice_names_settings_and_the_checkpoint():
     found = commands(build.report(path="runs/my net.pt"))
-    assert "lla stability 'runs/my net.pt' --lr 0.04" in found
+    assert "lla stability 'runs/my net.pt' --lr 0.036" in found
     assert "lla stability 'runs/my net.pt' --max-batches 400" in found
     assert any("--batch-tolerance" in c or "--tolerance" in c for c in found)
 
@@ -244,5 +235,72 @@ def test_advice_for_failures_and_holes():
 
 
 def test_advice_where_nothing_is_open():
-    report = build.report(stability=None)
+    report = build.report(stability=build.stability(**build.calm()))
     assert [step.command for step in steps(report)] == [""]
+    assert steps(report)[0].text.startswith("Nothing is left open")
+
+
+def test_every_option_that_states_the_problem_is_repeated():
+    for setting in options.SETTINGS:
+        if setting.panel in ("Model and data", "Training, for stability", "Computation"):
+            assert setting.name in advice._PROBLEM, setting.name
+
+
+def test_the_most_pressing_comes_first():
+    trace = build.sampled(17.0, converged=False)
+    found = commands(build.report(spectrum=build.spectrum(trace=trace)))
+    assert found[0] == "lla stability runs/net.pt --lr 0.036"
+    assert found.index("lla spectrum runs/net.pt --max-probes 800") > 0
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "answer"),
+    [
+        (("violated", "consistent", "not_applicable"), "No: at the learning rate 0.1"),
+        (("at_edge", "inconclusive", "consistent"), "It is at the edge: at the learning rate 0.1"),
+        (("inconclusive", "consistent", "consistent"), "Not decided: at the learning rate 0.1"),
+        (("consistent", "consistent", "not_applicable"), "Yes, as far as is known: at the"),
+        (("not_applicable",) * 3, "That cannot be told at the learning rate 0.1"),
+    ],
+)
+def test_the_answer_on_stability_follows_from_the_verdicts(verdicts, answer):
+    judged = tuple(Verdict(f"stability.{n}", v, "why") for n, v in enumerate(verdicts))
+    result = build.stability(verdicts=judged)
+    (section,) = stability.sections(result)
+    assert section.lead.startswith(answer)
+    assert section.outcome == verdicts[0]
+    if verdicts[1:] == ("consistent", "not_applicable"):
+        assert "2 of 3 known conditions apply here, and" in section.lead
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"), [(0.9973, "0.99"), (0.036, "0.036"), (1234.5, "1.2e+03")]
+)
+def test_a_safe_rate_is_never_rounded_up(rate, text):
+    assert stability._rounded_down(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("smallest", "words"),
+    [(-1.0, "not a minimum in every direction"), (1.0, "No direction bends"), (0.0, "not decided")],
+)
+def test_whether_a_direction_bends_down_is_read_from_the_interval(smallest, words):
+    (sharp, _) = words_spectrum.sections(build.spectrum(lambda_min=build.certified(smallest)))
+    assert words in sharp.lead
+
+
+def test_sureness_tells_what_it_rests_on():
+    read = Reader(html(build.report(stability=None, saliency=None)))
+    # lambda_max 10 ± 0.01 and trace 17 ± 0.5, by their definition.
+    assert "λ max ± 0.1 % and trace of the Hessian ± 2.9 %" in read.text
+
+
+def test_a_stage_without_a_result_keeps_its_question():
+    stages = {
+        "saliency": Stage("not_applicable", 0.1, why="the inputs are no images"),
+        "landscape": Stage("failed", 0.1, why="ValueError: <b>no</b>"),
+    }
+    page = html(replace(build.report(saliency=None, landscape=None), stages=stages))
+    assert "The question does not apply here: the inputs are no images." in Reader(page).text
+    assert "the analysis broke" in page
+    assert "<b>no</b>" not in page

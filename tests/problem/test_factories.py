@@ -1,7 +1,9 @@
 """Data that functions of the user's make, and data sets of optional packages."""
 
 import importlib.machinery
+import socket
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -285,6 +287,47 @@ def test_hugging_face_data_of_no_use(
     hugging: Path, source: str, keys: dict[str, object], error: type[LlaError], words: str
 ) -> None:
     refused(hugging, f"hf:{source}", error, words, **keys)
+
+
+def refusing(*_: object, **__: object) -> None:
+    raise socket.gaierror(socket.EAI_AGAIN, "no name is known here")
+
+
+def test_a_hub_out_of_reach_is_told_at_once(hugging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    import huggingface_hub
+
+    monkeypatch.setattr("lla.problem.readers.hub.socket.create_connection", refusing)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("a retry"))
+    words = r"huggingface\.co cannot be reached \(no name is known here\), and the cache does not"
+    refused(hugging, "hf:nobody/nothing", DataError, words)
+    # Readers that need no hub go on.
+    args = {"data_files": str(hugging / "rows.csv"), "cache_dir": str(hugging / "cache")}
+    assert len(load(hugging, "hf:csv", args=args, split="train")) == 4
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_a_hub_within_reach_is_asked_as_ever(
+    hugging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def found(name: str, **_: object) -> object:
+        assert not datasets.config.HF_HUB_OFFLINE
+        return datasets.load_from_disk(str(hugging / "tokens"))
+
+    monkeypatch.setattr(datasets, "load_dataset", found)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("urllib.request.getproxies", dict)
+        assert len(load(hugging, "hf:somebody/something")) == 4
+    # Behind a proxy nobody else can tell.
+    monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "http://127.0.0.1:9"})
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.example")
+    assert len(load(hugging, "hf:somebody/something")) == 4
 
 
 def test_hugging_face_numbers_keep_their_precision(hugging: Path) -> None:

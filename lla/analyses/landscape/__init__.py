@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config
 from lla.analyses.fields import Plot, array, group, metric
+from lla.analyses.spectrum import EIGENPAIRS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,29 +70,37 @@ class Surface:
     beta: np.ndarray = array("distance along d₂", ("beta",), units="parameter norm")
     loss: np.ndarray = array("loss over the analysed data", ("alpha", "beta"), units="loss")
     accuracy: np.ndarray = array("share of right predictions", ("alpha", "beta"))
-    quadratic: np.ndarray = array("second-order model", ("alpha", "beta"), units="loss")
-    status: np.ndarray = array("1 evaluated, 2 evaluated and not finite", ("alpha", "beta"))
+    quadratic: np.ndarray = array("second-order model of the loss", ("alpha", "beta"), units="loss")
+    status: np.ndarray = array("status: 1 evaluated, 2 evaluated and not finite", ("alpha", "beta"))
 
 
 @dataclass(frozen=True)
 class Axes:
     """The two directions of the plane."""
 
-    names: tuple[str, ...] = array("what they are", ("axis",))
-    eigenvalues: np.ndarray = array("their eigenvalues", ("axis",), units="loss")
-    residuals: np.ndarray = array("their residuals", ("axis",), units="loss")
-    norms: np.ndarray = array("their Euclidean norms", ("axis",), units="parameter norm")
+    names: tuple[str, ...] = array("what the directions are", ("axis",))
+    eigenvalues: np.ndarray = array("eigenvalues of the directions", ("axis",), units="loss")
+    residuals: np.ndarray = array("residuals of the eigenvalues", ("axis",), units="loss")
+    norms: np.ndarray = array(
+        "Euclidean norms of the directions", ("axis",), units="parameter norm"
+    )
 
 
 @dataclass(frozen=True)
 class LandscapeResult:
     """The surface and the checks that it passed or failed."""
 
-    center_error: Estimate = metric("|L − L₀| at α = β = 0 by the grid's own path")
-    curvature_alpha: Estimate = metric("curvature of the loss along d₁, by finite differences")
-    curvature_beta: Estimate = metric("curvature of the loss along d₂, by finite differences")
+    center_error: Estimate = metric("|L − L₀| at α = β = 0 by the grid's own path", units="loss")
+    curvature_alpha: Estimate = metric(
+        "curvature of the loss along d₁, by finite differences", units="loss"
+    )
+    curvature_beta: Estimate = metric(
+        "curvature of the loss along d₂, by finite differences", units="loss"
+    )
     cosine: Estimate = metric("cosine between d₁ and d₂")
-    quadratic_radius: Estimate = metric("distance up to which the quadratic model holds")
+    quadratic_radius: Estimate = metric(
+        "distance up to which the quadratic model holds", units="parameter norm"
+    )
     non_finite: Estimate = metric("number of points where the loss is not finite")
     surface: Surface = group("loss over the plane", Surface)
     axes: Axes = group("directions", Axes)
@@ -105,6 +114,15 @@ ANALYSIS = Analysis(
     result=LandscapeResult,
     run="lla.analyses.landscape.run:run",
     work="lla.analyses.work:of_landscape",
+    compared=Compared(
+        alike=("network",),
+        also={"quadratic_radius": ("landscape.*",)},
+        checks=("center_error", "curvature_alpha", "curvature_beta", "cosine", "non_finite"),
+    ),
     figures="lla_plots.landscape:figures",
+    depends=EIGENPAIRS,
+    question="What does the loss look like around it?",
     summary=("center_error", "curvature_alpha", "curvature_beta", "quadratic_radius"),
+    sections="lla_plots.words.landscape:sections",
+    steps="lla_plots.words.landscape:steps",
 )

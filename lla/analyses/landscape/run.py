@@ -8,14 +8,21 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Surface, parse_range
+from lla.analyses.keeping import Forgetful, Keeper, Tiles
+from lla.analyses.landscape import (
+    ANALYSIS,
+    Axes,
+    LandscapeConfig,
+    LandscapeResult,
+    Surface,
+    parse_range,
+)
 from lla.analyses.landscape.checks import curvature_along, quadratic_radius
 from lla.analyses.shared import BASE_EVALUATION, GRADIENT
-from lla.analyses.spectral import spectral
+from lla.analyses.spectral import Ends, spectral
 from lla.analyses.workspace import Workspace
 from lla.errors import NotApplicableError
 from lla.estimate import Estimate
-from lla.krylov import Eigenpairs
 from lla.problem import Evaluation, Problem
 
 __all__ = ["evaluate_plane", "run"]
@@ -28,15 +35,16 @@ _HALVINGS = 12
 def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> LandscapeResult:
     """The loss over the plane of the two extreme Hessian eigenvectors."""
     base = workspace.get(BASE_EVALUATION, problem)
-    pairs = workspace.get(spectral("hessian").spectrum, problem).pairs
-    if len(pairs.values) < 2:
+    ends = workspace.get(spectral("hessian").ends, problem)
+    if ends.found < 2:
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
-    directions = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
-    values = pairs.values[[0, -1]]
+    directions, values = ends.vectors, ends.values
+    count = workspace.tally("points")
 
     def at(a: float, b: float) -> Evaluation:
-        workspace.counts["points"] += 1
-        return problem.evaluate(displaced(problem.theta, directions, a, b))
+        found = problem.evaluate(displaced(problem.theta, directions, a, b))
+        count(1)
+        return found
 
     highest = base.loss + _HIGHEST * config.rise
     longest = float(problem.theta.double().norm()) or 1.0
@@ -50,7 +58,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     def told(done: int, total: int) -> None:
         workspace.progress.update(done, total, "points")
 
-    loss, accuracy = evaluate_plane(at, alpha, beta, told)
+    loss, accuracy = evaluate_plane(at, alpha, beta, told, workspace.keeper)
     slopes = (directions @ workspace.get(GRADIENT, problem)).tolist()
     quadratic = _quadratic(base.loss, slopes, values, alpha, beta)
     broken = config.residual * config.rise
@@ -77,7 +85,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
             quadratic=quadratic,
             status=np.where(np.isfinite(loss), _EVALUATED, _NOT_FINITE).astype(np.uint8),
         ),
-        axes=_axes(pairs, directions),
+        axes=_axes(ends),
     )
 
 
@@ -99,16 +107,39 @@ def evaluate_plane(
     alpha: np.ndarray,
     beta: np.ndarray,
     told: Callable[[int, int], None] = lambda done, total: None,
+    keeper: Keeper | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Loss and accuracy at every grid point, both of shape (len(alpha), len(beta))."""
-    loss = np.empty((len(alpha), len(beta)))
-    accuracy = np.empty_like(loss)
-    for row, a in enumerate(alpha):
-        for column, b in enumerate(beta):
-            found = at(float(a), float(b))
-            loss[row, column], accuracy[row, column] = found.loss, found.accuracy
-        told((row + 1) * len(beta), loss.size)
-    return loss, accuracy
+    """Loss and accuracy at every grid point, both of shape (len(alpha), len(beta)).
+
+    Args:
+        at: The loss at a point.
+        alpha: Shape (n,).
+        beta: Shape (m,).
+        told: Told (points done, points in all) after each row.
+        keeper: Keeps the points evaluated so far.
+    """
+    shape = len(alpha), len(beta)
+    found = np.full((2, *shape), np.nan)
+    places = list(np.ndindex(shape))
+    done = 0
+    tiles = Tiles(
+        keeper or Forgetful(),
+        "landscape points",
+        (ANALYSIS.name, *(ANALYSIS.depends or ())),
+        lambda: {"alpha": alpha, "beta": beta, "found": found, "done": np.array(done)},
+    )
+    kept = tiles.load()
+    if kept and np.array_equal(kept["alpha"], alpha) and np.array_equal(kept["beta"], beta):
+        found, done = kept["found"], int(kept["done"])
+    with tiles.running():
+        for row, column in places[done:]:
+            point = at(float(alpha[row]), float(beta[column]))
+            found[:, row, column] = point.loss, point.accuracy
+            done += 1
+            if column + 1 == len(beta):
+                told(done, len(places))
+            tiles.step()
+    return found[0], found[1]
 
 
 def _reach(
@@ -149,10 +180,10 @@ def _quadratic(
     return plane
 
 
-def _axes(pairs: Eigenpairs, directions: torch.Tensor) -> Axes:
+def _axes(ends: Ends) -> Axes:
     return Axes(
         names=("eigenvector of λ_max", "eigenvector of λ_min"),
-        eigenvalues=pairs.values[[0, -1]],
-        residuals=pairs.residuals[[0, -1]],
-        norms=directions.norm(dim=1).cpu().numpy(),
+        eigenvalues=ends.values,
+        residuals=ends.residuals,
+        norms=ends.vectors.norm(dim=1).cpu().numpy(),
     )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
-from lla.analyses.fields import array, groups, metric
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
+from lla.analyses.fields import Plot, array, groups, metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,8 @@ class SaliencyConfig(Config):
 class SaliencyMap:
     """The maps of one layer."""
 
+    plot = Plot(signal="raw", axes=(".", ".", "."))
+
     raw: np.ndarray = array("‖a_u‖‖g_u‖ at each location u", ("image", "row", "column"))
     normalized: np.ndarray = array("scaled to [0, 1] per image", ("image", "row", "column"))
     degenerate: np.ndarray = array("whether the map is constant", ("image",))
@@ -44,8 +46,10 @@ class SaliencyResult:
     class_sensitivity: Estimate = metric(
         "mean rank correlation of most- and least-likely-class maps; lower is more sensitive"
     )
-    images: np.ndarray | None = array("the inputs", ("image", "channel", "y", "x"))
-    indices: np.ndarray | None = array("their positions in the split", ("image",))
+    images: np.ndarray | None = array(
+        "the images, as the network takes them", ("image", "channel", "y", "x")
+    )
+    indices: np.ndarray | None = array("positions of the images in the split", ("image",))
     predicted: np.ndarray | None = array("predicted class, whose logit is explained", ("image",))
     targets: np.ndarray | None = array("given class", ("image",))
     combined: np.ndarray | None = array(
@@ -62,6 +66,11 @@ ANALYSIS = Analysis(
     result=SaliencyResult,
     run="lla.analyses.saliency.run:run",
     work="lla.analyses.work:of_saliency",
+    compared=Compared(alike=("saliency.layers",)),
     figures="lla_plots.saliency:figures",
+    depends=("run.confidence",),
+    question="What did the network look at?",
     summary=("class_sensitivity",),
+    remedies=(Remedy(("class_sensitivity",), "images", 4),),
+    sections="lla_plots.words.saliency:sections",
 )

@@ -7,6 +7,7 @@ location u's contribution is ‖g_u‖‖a_u‖ (Rebuffi et al. 2020, section 3)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError, nearest
 from lla.estimate import Estimate, mean_of
 from lla.problem import Batch, Problem
+from lla.problem.batch_norm import some
 from lla.problem.forward import outputs_if_any, outputs_of
 from lla.problem.inputs import Inputs
 from lla.seeding import permutation
@@ -29,13 +31,38 @@ Maps = dict[str, torch.Tensor]
 
 
 def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> SaliencyResult:
-    """Maps for the predicted class of some images, at one layer of each resolution."""
+    """Maps for the predicted class of some images, at one layer of each resolution.
+
+    Each is of one image: batch norm uses its running statistics, whatever the loss does.
+    """
     count = min(config.images, len(problem.data))
     chosen = permutation(len(problem.data), workspace.seed, "saliency")[:count].sort().values
     batch = problem.data.select(chosen)
+    unlike = problem.batch_norm == "batch"
+    with problem.running_statistics():
+        found = _of_images(problem, config, workspace, batch, chosen)
+    if not unlike or not found.maps:
+        return found
+    how = f"{found.class_sensitivity.method}, batch norm by running statistics"
+    return replace(found, class_sensitivity=replace(found.class_sensitivity, method=how))
+
+
+def _of_images(
+    problem: Problem,
+    config: SaliencyConfig,
+    workspace: Workspace,
+    batch: Batch,
+    chosen: torch.Tensor,
+) -> SaliencyResult:
+    """The maps of the chosen images, where a map can be of an image alone."""
     images, reason = batch.inputs, _no_images(batch.inputs)
     if reason or not isinstance(images, torch.Tensor):
         return _nothing(reason)
+    if problem.coupled_layers:
+        return _nothing(
+            f"{some(problem.coupled_layers)} keep no running statistics: "
+            "a map would be of all images together"
+        )
     with torch.no_grad():
         logits = outputs_if_any(problem.module, batch)
     if logits is None or logits.ndim != 2 or logits.shape[1] < 2:
@@ -44,7 +71,7 @@ def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> Salie
     maps = norm_grad(problem, images, predicted, config.layers)
     if not maps:
         return _nothing("no layer keeps the image's two spatial axes")
-    workspace.counts["images"] += count
+    workspace.tally("images")(batch.samples)
     others = norm_grad(problem, images, unlikely, tuple(maps))
     size = images.shape[-2:]
     combined = _combined(maps, size)

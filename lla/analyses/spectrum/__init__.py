@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
 from lla.analyses.fields import Plot, array, group, metric
+from lla.curvature.names import OperatorName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,22 +18,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANALYSIS",
-    "OPERATORS",
+    "EIGENPAIRS",
+    "ESTIMATES",
     "Density",
     "Layers",
-    "OperatorName",
     "SpectrumConfig",
     "SpectrumResult",
     "Vectors",
 ]
 
-OperatorName = Literal["hessian", "ggn", "fisher", "empirical_fisher"]
-OPERATORS: dict[OperatorName, str] = {
-    "hessian": "Hessian",
-    "ggn": "generalized Gauss–Newton matrix",
-    "fisher": "Fisher matrix, targets drawn from the model",
-    "empirical_fisher": "empirical Fisher matrix",
-}
+# What the shared spectral products depend on (lla.analyses.spectral): whoever takes them does too.
+EIGENPAIRS = (
+    "spectrum.largest",
+    "spectrum.smallest",
+    "spectrum.residual_tolerance",
+    "spectrum.max_steps",
+    "spectrum.block",
+    "spectrum.steps",
+    "spectrum.probes",
+    "training.samples",
+)
+ESTIMATES = (
+    *EIGENPAIRS,
+    "spectrum.nodes",
+    "spectrum.max_probes",
+    "spectrum.trace_method",
+    "run.tolerance",
+    "run.confidence",
+)
 TraceMethod = Literal["hutchinson", "hutchpp", "xtrace"]
 
 
@@ -67,24 +80,32 @@ class SpectrumConfig(Config):
 class Density:
     """The smoothed spectral density with its band, and the quadrature it comes from."""
 
-    plot = Plot(signal="density", axes=("eigenvalue",))
+    plot = Plot(signal="density", axes=("eigenvalue",), band=("low", "high"))
 
-    eigenvalue: np.ndarray = array("centres of the cells", ("eigenvalue",), units="loss")
+    eigenvalue: np.ndarray = array(
+        "eigenvalue, at the centre of each cell", ("eigenvalue",), units="loss"
+    )
     density: np.ndarray = array(
         "share of eigenvalues per unit, mean over probes", ("eigenvalue",), units="1/loss"
     )
-    low: np.ndarray = array("lower end of the band over probes", ("eigenvalue",), units="1/loss")
-    high: np.ndarray = array("upper end of the band over probes", ("eigenvalue",), units="1/loss")
-    width: Estimate = metric("standard deviation of the Gaussian that smooths")
+    low: np.ndarray = array(
+        "lower end of the density's interval over probes", ("eigenvalue",), units="1/loss"
+    )
+    high: np.ndarray = array(
+        "upper end of the density's interval over probes", ("eigenvalue",), units="1/loss"
+    )
+    width: Estimate = metric("standard deviation of the Gaussian that smooths", units="loss")
     nodes: np.ndarray = array("Ritz values of each probe", ("probe", "step"), units="loss")
-    weights: np.ndarray = array("their weights; each probe's sum to 1", ("probe", "step"))
+    weights: np.ndarray = array(
+        "weights of the Ritz values; each probe's sum to 1", ("probe", "step")
+    )
 
 
 @dataclass(frozen=True)
 class Layers:
     """How the trace is shared among layers."""
 
-    plot = Plot(signal="trace", axes=("names",))
+    plot = Plot(signal="trace", axes=("names",), band=("low", "high"))
 
     names: tuple[str, ...] = array("layers", ("names",))
     parameters: np.ndarray = array("number of parameters", ("names",))
@@ -95,16 +116,20 @@ class Layers:
     lambda_max: np.ndarray = array(
         "largest eigenvalue of the layer's block", ("names",), units="loss"
     )
-    lambda_max_low: np.ndarray = array("its lower bound", ("names",), units="loss")
-    lambda_max_high: np.ndarray = array("its upper bound", ("names",), units="loss")
+    lambda_max_low: np.ndarray = array(
+        "lower bound of the largest eigenvalue", ("names",), units="loss"
+    )
+    lambda_max_high: np.ndarray = array(
+        "upper bound of the largest eigenvalue", ("names",), units="loss"
+    )
 
 
 @dataclass(frozen=True)
 class Diagonal:
     """The diagonal, parameter by parameter, in the order of the flat vector."""
 
-    value: np.ndarray = array("mean over probes", ("parameter",), units="loss")
-    stderr: np.ndarray = array("its standard error", ("parameter",), units="loss")
+    value: np.ndarray = array("diagonal, mean over probes", ("parameter",), units="loss")
+    stderr: np.ndarray = array("standard error of the diagonal", ("parameter",), units="loss")
 
 
 @dataclass(frozen=True)
@@ -120,10 +145,10 @@ class Vectors:
 class SpectrumResult:
     """Extreme eigenvalues, trace and norm, criteria, density."""
 
-    lambda_max: Estimate = metric("algebraically largest eigenvalue")
-    lambda_min: Estimate = metric("algebraically smallest eigenvalue")
-    trace: Estimate = metric("trace of the matrix")
-    frobenius: Estimate = metric("Frobenius norm of the matrix")
+    lambda_max: Estimate = metric("algebraically largest eigenvalue", units="loss")
+    lambda_min: Estimate = metric("algebraically smallest eigenvalue", units="loss")
+    trace: Estimate = metric("trace of the matrix", units="loss")
+    frobenius: Estimate = metric("Frobenius norm of the matrix", units="loss")
     effective_rank: Estimate = metric("tr(H)² / ‖H‖_F²")
     r_e: Estimate = metric("|λ_min / λ_max| (Gabdullin 2024)")
     C_t: Estimate = metric("λ_min / λ_max where λ_min < 0 (Gabdullin 2025)")
@@ -133,11 +158,11 @@ class SpectrumResult:
     operator: Label = metric("which matrix all of this is of")
     type: Label = metric("mainly_positive, mainly_negative or quasi_singular")
     eigenvalues: np.ndarray = array("certified eigenvalues, descending", ("pair",), units="loss")
-    residuals: np.ndarray = array("‖Hv − λv‖ of each", ("pair",), units="loss")
+    residuals: np.ndarray = array("‖Hv − λv‖ of each eigenvalue", ("pair",), units="loss")
     sampling: np.ndarray = array(
-        "standard error of each from having used a sample", ("pair",), units="loss"
+        "standard error of each eigenvalue from having used a sample", ("pair",), units="loss"
     )
-    converged: np.ndarray = array("whether the residual met its tolerance", ("pair",))
+    converged: np.ndarray = array("whether each residual met its tolerance", ("pair",))
     density: Density = group("spectral density", Density)
     layers: Layers = group("trace and largest eigenvalue by layer", Layers)
     eigenvectors: Vectors | None = group("eigenvectors, if asked for", Vectors)
@@ -152,7 +177,17 @@ ANALYSIS = Analysis(
     result=SpectrumResult,
     run="lla.analyses.spectrum.run:run",
     work="lla.analyses.work:of_spectrum",
+    compared=Compared(
+        alike=("network", "operator"),
+        also={"K_H0.5": ("spectrum.nodes", "spectrum.probes", "spectrum.steps")},
+        worse=("lambda_max", "trace", "frobenius"),
+        # It moves with where the quadrature's nodes fall: on equal weights with two seeds, by more
+        # than its interval, which is over the probes of one run.
+        indicative=("K_H0.5",),
+    ),
     figures="lla_plots.spectrum:figures",
+    depends=ESTIMATES,
+    question="How sharp is it?",
     summary=(
         "lambda_max",
         "lambda_min",
@@ -165,4 +200,12 @@ ANALYSIS = Analysis(
         "K_H0.5",
         "type",
     ),
+    headline=(("lambda_max", "λ_max"), ("trace", "trace of the Hessian")),
+    remedies=(
+        Remedy(("lambda_max", "lambda_min"), "max_steps", 2),
+        Remedy(("trace", "frobenius", "effective_rank"), "max_probes", 4),
+        Remedy(("K_H1", "near_zero"), "steps", 4),
+        Remedy(("K_H0.5",), "probes", 4),
+    ),
+    sections="lla_plots.words.spectrum:sections",
 )

@@ -102,8 +102,16 @@ def mass_ratio(
     return replace(found, low=max(0.0, found.value - half), high=found.value + half)
 
 
-def effective_rank(probes: Probes, confidence: float) -> Estimate:
-    """tr(H)² / ‖H‖_F² with a delta-method interval over the same probes."""
+def effective_rank(
+    probes: Probes, confidence: float, slack: Sequence[float] | np.ndarray = (0.0, 0.0)
+) -> Estimate:
+    """tr(H)² / ‖H‖_F² with a delta-method interval over the same probes.
+
+    Args:
+        probes: The samples.
+        confidence: Of the interval.
+        slack: How far trace and square may be off by the error of products.
+    """
     traces = np.array([sample.trace for sample in probes.samples])
     squares = np.array([sample.square for sample in probes.samples])
     trace, square = float(traces.mean()), float(squares.mean())
@@ -113,6 +121,7 @@ def effective_rank(probes: Probes, confidence: float) -> Estimate:
     influence = 2 * trace / square * (traces - trace) - value / square * (squares - square)
     stderr = float(influence.std(ddof=1)) / math.sqrt(len(traces))
     half = student_quantile(confidence, len(traces) - 1) * stderr
+    half += abs(2 * trace / square) * float(slack[0]) + value / square * float(slack[1])
     return Estimate(
         value,
         value - half,
@@ -123,20 +132,29 @@ def effective_rank(probes: Probes, confidence: float) -> Estimate:
     )
 
 
-def near_zero_share(probes: Probes, radius: float, confidence: float) -> Estimate:
+def near_zero_share(
+    probes: Probes, radius: float, confidence: float, slack: float = 0.0
+) -> Estimate:
     """Share of eigenvalues within ``radius`` of zero, between the bounds that quadrature gives.
 
     Known Ritz values are counted, give or take the rank of their coupling to the rest; for the
-    rest a Gauss rule gives bounds.
+    rest a Gauss rule gives bounds. Products that are off by ``slack`` move no eigenvalue further
+    than that (Weyl): the bounds are those of a radius that is smaller, or larger, by it.
     """
-    inside, lower, upper = probes.rest.share_within(radius)
-    known = float((np.abs(probes.outer) < radius).sum()) / probes.size
-    slack = probes.coupled / probes.size
-    low = max(0.0, known - slack + mean_of(lower, confidence, method="").low)
-    high = min(1.0, known + slack + mean_of(upper, confidence, method="").high)
+
+    def known(within: float) -> float:
+        return float((np.abs(probes.outer) < within).sum()) / probes.size
+
+    inside = probes.rest.share_within(radius)[0]
+    lower = probes.rest.share_within(max(0.0, radius - slack))[1]
+    upper = probes.rest.share_within(radius + slack)[2]
+    rank = probes.coupled / probes.size
+    least, most = known(max(0.0, radius - slack)) - rank, known(radius + slack) + rank
+    low = max(0.0, least + mean_of(lower, confidence, method="").low)
+    high = min(1.0, most + mean_of(upper, confidence, method="").high)
     count, steps = probes.rest.nodes.shape
     return Estimate(
-        min(max(known + float(inside.mean()), low), high),
+        min(max(known(radius) + float(inside.mean()), low), high),
         low,
         high,
         confidence,

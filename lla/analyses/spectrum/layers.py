@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lla.analyses.accuracy import widened
 from lla.analyses.spectral import SpectralProducts
 from lla.analyses.spectrum import Layers, SpectrumConfig
 from lla.analyses.workspace import Workspace
@@ -34,12 +35,17 @@ def layers_of(
 ) -> Layers:
     """Trace and largest eigenvalue of each layer's block."""
     probes = workspace.get(shared.probes, problem)
-    krylov = workspace.get(shared.spectrum, problem).pairs.krylov
+    found = workspace.get(shared.spectrum, problem)
+    errors = workspace.get(shared.errors, problem)
+    slack = found.product_error if found.note else 0.0
     space = problem.space
     owners = [name.rpartition(".")[0] or name for name in space.names]
     names = tuple(dict.fromkeys(owners))
     member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
     traces = layer_traces(probes, member, workspace.confidence)
+    if errors:
+        halves = member @ errors.half[2:]
+        traces = [widened(one, half) for one, half in zip(traces, halves, strict=True)]
     whole = sum(trace.value for trace in traces)
     values = np.array([trace.value for trace in traces])
     sharpness = []
@@ -47,9 +53,11 @@ def layers_of(
         places = _places(space, owners, name)
         if config.layer_steps:
             restricted = Restricted(workspace.get(shared.operator, problem), places)
-            sharpness.append(_iterated(restricted, config.layer_steps, workspace.seed, index))
+            sharpness.append(
+                _iterated(restricted, config.layer_steps, workspace.seed, index, slack)
+            )
         else:
-            sharpness.append(_from_known(krylov, probes, places))
+            sharpness.append(_from_known(found.pairs.krylov, probes, places, slack))
     return Layers(
         names=names,
         parameters=(member @ np.array(space.sizes)).astype(np.int64),
@@ -81,11 +89,11 @@ def _places(space: ParameterSpace, owners: list[str], name: str) -> tuple[slice,
     )
 
 
-def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...]) -> _Bounds:
+def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...], slack: float) -> _Bounds:
     """From the Lanczos run on the whole matrix, without further products.
 
     The block of A is that of QᵀTQ and that of the rest, whose eigenvalues lie between those of
-    the complement, give or take the coupling (Weyl).
+    the complement, give or take the coupling and the error of products (Weyl).
     """
     gram = torch.zeros((krylov.basis.rows,) * 2, dtype=torch.float64)
     for part in krylov.basis.columns(places):
@@ -97,15 +105,16 @@ def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...]) -> _B
         top = max(top, 0.0)
     coupling = float(np.linalg.norm(krylov.coupling, 2)) if krylov.coupling.size else 0.0
     low, high = np.nan_to_num(probes.reach)
+    coupling += slack
     return _Bounds(top, top + min(low, 0.0) - coupling, top + max(high, 0.0) + coupling)
 
 
-def _iterated(restricted: Restricted, steps: int, seed: int, index: int) -> _Bounds:
+def _iterated(restricted: Restricted, steps: int, seed: int, index: int, slack: float) -> _Bounds:
     """By a Lanczos run on the block itself: a Rayleigh quotient and its residual."""
     pairs = extreme_eigenpairs(
         restricted,
         lambda draw: gaussian(restricted.size, seed, f"layer {index}", draw),
         Search(1, 0, _TOLERANCE, steps),
     )
-    value, rounding = float(pairs.values[0]), 100 * restricted.eps * pairs.norm
+    value, rounding = float(pairs.values[0]), slack or 100 * restricted.eps * pairs.norm
     return _Bounds(value, value - rounding, value + float(pairs.residuals[0]) + rounding)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
-from lla.analyses.spectral import Spectrum, spectral
+from lla.analyses.estimates import Spectrum
+from lla.analyses.spectral import spectral
 from lla.analyses.spectrum import (
-    OPERATORS,
     Density,
     Diagonal,
     SpectrumConfig,
@@ -26,6 +27,7 @@ from lla.analyses.spectrum.criteria import (
 )
 from lla.analyses.spectrum.layers import layers_of
 from lla.analyses.workspace import Workspace
+from lla.curvature.names import OPERATORS
 from lla.estimate import Estimate, Label, mean_of
 from lla.krylov import Eigenpairs, Probes, smoothed_density
 from lla.problem import Problem
@@ -34,6 +36,7 @@ __all__ = ["run"]
 
 _CELLS = 1024
 _SMOOTHING = 0.005
+_NEGLIGIBLE = 0.01
 
 
 def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> SpectrumResult:
@@ -45,19 +48,27 @@ def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> Spect
     smallest = workspace.get(shared.lambda_min, problem)
     pairs, confidence = found.pairs, workspace.confidence
     operator = workspace.get(shared.operator, problem)
-    rounding = math.sqrt(operator.size) * operator.eps * pairs.norm
-    near_zero = near_zero_share(probes, NEAR_ZERO * pairs.norm, confidence)
+    rounding = (
+        found.product_error
+        if found.note
+        else (math.sqrt(operator.size) * operator.eps * pairs.norm)
+    )
+    errors = workspace.get(shared.errors, problem)
+    slack = found.product_error if found.note else 0.0
+    near_zero = near_zero_share(probes, NEAR_ZERO * pairs.norm, confidence, slack)
     negative = negative_ratio(smallest, largest)
     return SpectrumResult(
         lambda_max=largest,
         lambda_min=smallest,
         trace=workspace.get(shared.trace, problem),
         frobenius=workspace.get(shared.frobenius, problem),
-        effective_rank=effective_rank(probes, confidence),
+        effective_rank=effective_rank(probes, confidence, errors.half if errors else (0.0, 0.0)),
         r_e=extreme_ratio(smallest, largest),
         C_t=negative,
-        K_H1=mass_ratio((probes.below, probes.above), 1.0, confidence, rounding),
-        K_H05=mass_ratio((probes.rules,), 0.5, confidence, rounding),
+        K_H1=_of_these_products(
+            mass_ratio((probes.below, probes.above), 1.0, confidence, rounding), found
+        ),
+        K_H05=_of_these_products(mass_ratio((probes.rules,), 0.5, confidence, rounding), found),
         near_zero=near_zero,
         operator=Label(config.operator, OPERATORS[config.operator]),
         type=spectrum_type(smallest, largest, negative, near_zero),
@@ -70,6 +81,15 @@ def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> Spect
         eigenvectors=_vectors(problem, found) if config.eigenvectors else None,
         diagonal=_diagonal(probes) if config.diagonal else None,
     )
+
+
+def _of_these_products(ratio: Estimate, found: Spectrum) -> Estimate:
+    """A ratio of masses, whose interval does not hold what inexact products do to it."""
+    if not found.note or not ratio.exists:
+        return ratio
+    exact_enough = found.product_error <= _NEGLIGIBLE * NEAR_ZERO * found.pairs.norm
+    method = f"{ratio.method}; of products{found.note}, whose error is not in the interval"
+    return replace(ratio, converged=ratio.converged and exact_enough, method=method)
 
 
 def _density(pairs: Eigenpairs, probes: Probes, confidence: float) -> Density:

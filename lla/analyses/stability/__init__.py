@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Config
-from lla.analyses.fields import array, group, metric, verdicts
+from lla.analyses.analysis import Analysis, Compared, Config, Remedy
+from lla.analyses.fields import Plot, array, group, metric, verdicts
+from lla.analyses.spectrum import ESTIMATES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +33,19 @@ class StabilityConfig(Config):
 class Conditions:
     """Each condition's largest stable learning rate, for a figure."""
 
+    plot = Plot(signal="max_lr", axes=("names",), band=("low", "high"))
+
     names: tuple[str, ...] = array("conditions", ("names",))
-    max_lr: np.ndarray = array("largest stable learning rate; NaN: none", ("names",))
-    low: np.ndarray = array("lower end of its interval", ("names",))
-    high: np.ndarray = array("upper end of its interval", ("names",))
-    verdict: tuple[str, ...] = array("what the condition says", ("names",))
+    max_lr: np.ndarray = array(
+        "largest stable learning rate; NaN: none", ("names",), units="learning rate"
+    )
+    low: np.ndarray = array(
+        "lower end of the interval of max_lr", ("names",), units="learning rate"
+    )
+    high: np.ndarray = array(
+        "upper end of the interval of max_lr", ("names",), units="learning rate"
+    )
+    verdict: tuple[str, ...] = array("what each condition says", ("names",))
 
 
 @dataclass(frozen=True)
@@ -46,16 +55,36 @@ class StabilityResult:
     lr: Estimate = metric("learning rate in use")
     batch_size: Estimate = metric("training batch size")
     sharpness_times_lr: Estimate = metric("λ_max · η / 2: 1 is the edge of stability")
-    gd_max_lr: Estimate = metric("rule 1: 2/λ_max; with momentum β 2(1+β)/λ_max")
-    trace_max_lr: Estimate = metric("rule 2: 2/tr(H), SGD with B = 1 (Wu & Su 2023)")
-    trace_frobenius_max_lr: Estimate = metric("rule 3: 2tr/(p·tr² + (1−p)‖H‖_F²)")
-    batch_sharpness: Estimate = metric("E[g_BᵀH_Bg_B/‖g_B‖²] (Andreyev & Beneventano 2024)")
-    batch_sharpness_max_lr: Estimate = metric("2 / batch sharpness")
-    sgd_max_lr: Estimate = metric("smallest learning rate any applicable condition allows")
+    gd_max_lr: Estimate = metric(
+        "rule 1: 2/λ_max; with momentum β 2(1+β)/λ_max", units="learning rate"
+    )
+    trace_max_lr: Estimate = metric(
+        "rule 2: 2/tr(H), SGD with B = 1 (Wu & Su 2023)", units="learning rate"
+    )
+    trace_frobenius_max_lr: Estimate = metric(
+        "rule 3: 2tr/(p·tr² + (1−p)‖H‖_F²)", units="learning rate"
+    )
+    batch_sharpness: Estimate = metric(
+        "E[g_BᵀH_Bg_B/‖g_B‖²] (Andreyev & Beneventano 2024)", units="loss"
+    )
+    batch_sharpness_max_lr: Estimate = metric("2 / batch sharpness", units="learning rate")
+    sgd_max_lr: Estimate = metric(
+        "smallest learning rate any applicable condition allows", units="learning rate"
+    )
     interpolates: Estimate = metric("1 if every training sample is fitted, else 0")
-    conditions: Conditions = group("all conditions", Conditions)
-    verdicts: tuple[Verdict, ...] = verdicts("one for each condition")
+    conditions: Conditions = group("largest stable learning rate of each condition", Conditions)
+    verdicts: tuple[Verdict, ...] = verdicts("what each condition says of the learning rate")
 
+
+# What the rules take from the training, so that a change of it is not taken for one of the minimum.
+_CURVATURE = ("network",)
+_RULE = (
+    "training.optimizer",
+    "training.momentum",
+    "training.nesterov",
+    "training.weight_decay",
+)
+_BATCH = ("training.batch_size", "training.samples")
 
 ANALYSIS = Analysis(
     name="stability",
@@ -65,7 +94,23 @@ ANALYSIS = Analysis(
     result=StabilityResult,
     run="lla.analyses.stability.run:run",
     work="lla.analyses.work:of_stability",
+    compared=Compared(
+        alike=(),
+        also={
+            "sharpness_times_lr": _CURVATURE,
+            "gd_max_lr": (*_CURVATURE, *_RULE),
+            "trace_max_lr": _CURVATURE,
+            "trace_frobenius_max_lr": (*_CURVATURE, *_BATCH),
+            "batch_sharpness": (*_CURVATURE, *_BATCH),
+            "batch_sharpness_max_lr": (*_CURVATURE, *_RULE, *_BATCH),
+            "sgd_max_lr": (*_CURVATURE, *_RULE, *_BATCH),
+        },
+        worse=("batch_sharpness",),
+        given=("lr", "batch_size"),
+    ),
     figures="lla_plots.stability:figures",
+    depends=(*ESTIMATES, "training"),
+    question="Is it stable at its learning rate?",
     summary=(
         "lr",
         "batch_size",
@@ -74,4 +119,8 @@ ANALYSIS = Analysis(
         "sgd_max_lr",
         "batch_sharpness",
     ),
+    headline=(("lr", "learning rate in use"), ("sgd_max_lr", "largest stable rate")),
+    remedies=(Remedy(("batch_sharpness",), "max_batches", 4),),
+    sections="lla_plots.words.stability:sections",
+    steps="lla_plots.words.stability:steps",
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
+from lla.analyses.keeping import Tiles
 from lla.analyses.shared import BASE_EVALUATION
 from lla.analyses.spectral import spectral
-from lla.analyses.stability import Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability import ANALYSIS, Conditions, StabilityConfig, StabilityResult
 from lla.analyses.stability.conditions import (
     Curvature,
     TrainingRun,
@@ -90,13 +93,14 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
     if any(word in data.split.lower() for word in ("test", "val", "dev")):
         elsewhere = f"the conditions speak of the training loss, and this is split '{data.split}'"
     frozen = ""
+    samples = facts.samples or data.available
     if problem.has_batch_norm:
-        frozen = "batch norm is analysed with running statistics, and training used each batch's"
+        frozen = _otherwise_normalized(problem, facts.batch_size, samples)
     if any(isinstance(part, _DropoutNd) and part.p > 0 for part in problem.module.modules()):
         elsewhere = elsewhere or "training used dropout, and the loss is analysed without it"
-    samples = facts.samples or data.available
-    batch = problem.data.select(torch.arange(1))
-    with torch.no_grad():
+    # Two samples: one has no statistics, where a layer has no running ones.
+    batch = problem.data.select(torch.arange(min(2, len(data))))
+    with torch.no_grad(), problem.running_statistics():
         outputs = outputs_if_any(problem.module, batch)
     return TrainingRun(
         optimizer=facts.optimizer or "sgd",
@@ -110,9 +114,28 @@ def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
         frozen=frozen,
         subset=len(data) < samples,
         square_loss=problem.loss_name == "mse",
-        outputs=0 if outputs is None else outputs.numel(),
+        outputs=0 if outputs is None else outputs.numel() // batch.samples,
         interpolates=interpolates.value == 1.0,
     )
+
+
+def _otherwise_normalized(problem: Problem, batch_size: int | None, samples: int) -> str:
+    """Why the loss that batch norm was trained on is not the analysed one, or ""."""
+    if problem.batch_norm == "running":
+        # Of a full batch, the loss that was trained on can be had.
+        full = batch_size is not None and batch_size >= samples and not problem.has_fixed_batch_norm
+        return (
+            "batch norm is analysed with running statistics, and training used each batch's"
+            f"{': --batch-norm batch' if full else ''}"
+        )
+    if batch_size is None:
+        return "batch norm makes a loss of each batch size, and it is unknown; pass --batch-size"
+    if batch_size < samples:
+        return (
+            "batch norm is analysed with the statistics of all samples, and training used those "
+            f"of batches of {batch_size}"
+        )
+    return ""
 
 
 def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
@@ -162,31 +185,24 @@ def _batch_sharpness(
         return Estimate.missing("the program has batch norm's running statistics built in")
     if size == 1 and problem.has_batch_norm:
         return Estimate.missing("batch norm has no statistics of a batch of 1")
+
+    way = replace(workspace.plan(problem).way, together=1, precision="same")
+
+    def quotient_on(chosen: torch.Tensor) -> float:
+        batch = problem.data.select(chosen)
+        return batch_curvature(problem, batch, way=way, on_step_down=workspace.steps_down.append)
+
     if size == available:
-        value = batch_curvature(problem, problem.data.select(torch.arange(available)))
+        value = quotient_on(torch.arange(available))
         if math.isnan(value):
             return Estimate.missing("the gradient is zero")
         if size < training.samples:
             return Estimate.missing("one batch alone was analysed: its spread is not known")
         return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
 
-    quotients: list[float] = []
-    wanted = _PILOT
-    while len(quotients) < wanted:
-        index = len(quotients)
-        chosen = permutation(available, workspace.seed, "batch sharpness", index)[:size]
-        quotients.append(batch_curvature(problem, problem.data.select(chosen)))
-        workspace.counts["batches"] += 1
-        if len(quotients) == _PILOT:
-            pilot = [value for value in quotients if not math.isnan(value)]
-            needed = (
-                samples_needed(pilot, config.batch_tolerance, workspace.confidence)
-                if len(pilot) > 1
-                else config.max_batches
-            )
-            wanted = min(config.max_batches, max(_PILOT, needed))
-        workspace.progress.update(len(quotients), wanted, "batches")
+    quotients = _quotients(quotient_on, size, problem, config, workspace)
     own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
+    own += ", products by central differences" if way.approximate else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < _PILOT:
         return Estimate.missing("the gradient of most batches is zero")
@@ -197,3 +213,45 @@ def _batch_sharpness(
         method=f"mean over {len(defined)} random batches of {size}{own}",
         units="loss",
     ).within(config.batch_tolerance)
+
+
+def _quotients(
+    quotient_on: Callable[[torch.Tensor], float],
+    size: int,
+    problem: Problem,
+    config: StabilityConfig,
+    workspace: Workspace,
+) -> list[float]:
+    """ĝᵀHĝ of random batches, as many as the first ten say are needed; NaN without a gradient."""
+    quotients: list[float] = []
+    tiles = Tiles(
+        workspace.keeper,
+        "batch sharpness",
+        (ANALYSIS.name, *(ANALYSIS.depends or ())),
+        lambda: {"quotients": np.array(quotients)},
+    )
+    kept = tiles.load()
+    if kept:
+        quotients = kept["quotients"].tolist()
+    count = workspace.tally("batches")
+    with tiles.running():
+        while len(quotients) < (wanted := _batches_needed(quotients, config, workspace)):
+            index = len(quotients)
+            chosen = permutation(len(problem.data), workspace.seed, "batch sharpness", index)
+            quotients.append(quotient_on(chosen[:size]))
+            count(1)
+            workspace.progress.update(len(quotients), wanted, "batches")
+            tiles.step()
+    return quotients
+
+
+def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
+    pilot = [value for value in quotients[:_PILOT] if not math.isnan(value)]
+    if len(quotients) < _PILOT:
+        return _PILOT
+    needed = (
+        samples_needed(pilot, config.batch_tolerance, workspace.confidence)
+        if len(pilot) > 1
+        else config.max_batches
+    )
+    return min(config.max_batches, max(_PILOT, needed))

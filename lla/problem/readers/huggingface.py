@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from lla.errors import ConfigurationError, DataError, nearest
 from lla.optional import optional
+from lla.problem.readers.hub import without_retries
 from lla.problem.readers.images import Picture, is_image, stacked
 from lla.problem.readers.request import Request
 from lla.problem.readers.samples import Keys, Samples, Store, keys_of, tensor_of
@@ -40,15 +41,24 @@ def open_store(request: Request) -> Store:
             raise ConfigurationError(
                 f"[data] args has {key}, which {_REFUSED[key]}", f"leave {key} out"
             )
+    offline = ""
     try:
         if request.path.is_dir() and not _holds_files(request):
             data = datasets.load_from_disk(str(request.path))
         else:
             name = str(request.path) if request.path.is_dir() else request.where
-            with _quiet():
+            # Files that the arguments name may lie anywhere, whether the hub answers or not.
+            local = request.path.is_dir() or "data_files" in spec.args
+            with _quiet(), nullcontext("") if local else without_retries(datasets) as offline:
                 data = datasets.load_dataset(name, split=spec.split or None, **spec.args)
             spec = spec.model_copy(update={"split": ""})
     except Exception as error:
+        if offline and isinstance(error, (ConnectionError, FileNotFoundError)):
+            raise DataError(
+                f"{what} cannot be loaded: {offline}, and the cache does not hold it",
+                "connect, and run it again; or save it elsewhere with save_to_disk, bring the "
+                "folder here and name that: hf:FOLDER",
+            ) from error
         text = (str(error) or "no reason given").splitlines()[0]
         raise DataError(
             f"{what} cannot be loaded: {type(error).__name__}: {text}",

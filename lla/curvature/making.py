@@ -1,0 +1,40 @@
+"""A curvature matrix by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lla.curvature.fisher import MonteCarloFisher
+from lla.curvature.gauss_newton import EmpiricalFisher, GaussNewton
+from lla.curvature.hessian import Hessian
+from lla.curvature.names import OperatorName
+from lla.curvature.operators import SummedOperator
+from lla.problem import Problem
+
+__all__ = ["operator_of"]
+
+_TYPES: dict[OperatorName, type[SummedOperator[Any]]] = {
+    "hessian": Hessian,
+    "ggn": GaussNewton,
+    "fisher": MonteCarloFisher,
+    "empirical_fisher": EmpiricalFisher,
+}
+
+
+def operator_of(
+    name: OperatorName, problem: Problem, *, seed: int = 0, **options: Any
+) -> SummedOperator[Any]:
+    """The operator of a name.
+
+    Args:
+        name: Which matrix.
+        problem: Network, parameters and loss.
+        seed: Of the targets that the Fisher matrix draws.
+        options: As for :class:`lla.curvature.SummedOperator`.
+
+    Raises:
+        ProblemError: The problem's loss is not of the form that the matrix is made of.
+    """
+    if name == "fisher":
+        options["seed"] = seed
+    return _TYPES[name](problem, **options)

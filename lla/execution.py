@@ -1,0 +1,138 @@
+"""How a run is carried out: its workspace, and the plan that it measures or takes over."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from lla.analyses.registry import available
+from lla.analyses.spectrum import SpectrumConfig
+from lla.analyses.workspace import Workspace
+from lla.curvature.plan import Needs, Plan, make_plan, planned
+from lla.keys import digest_of
+from lla.ledger import Ledger
+from lla.problem import Problem
+from lla.progress import Progress
+from lla.settings import Settings
+
+__all__ = ["followed", "measured", "numbers_of", "sections_of", "workspace_of"]
+
+
+def workspace_of(settings: Settings, device: torch.device, progress: Progress) -> Workspace:
+    """The workspace of a run, without a plan yet."""
+    return Workspace(
+        configs=settings.analyses,
+        seed=settings.run.seed,
+        confidence=settings.run.confidence,
+        tolerance=settings.run.tolerance,
+        memory=settings.run.memory or _half_of_memory(device),
+        progress=progress,
+    )
+
+
+def sections_of(workspace: Workspace, settings: Settings) -> dict[str, dict[str, Any]]:
+    """All settings as plain values; those of an analysis that states none are its defaults."""
+    configs = {
+        name: workspace.config(name, entry.config).model_dump(mode="json")
+        for name, entry in available().items()
+    }
+    return {**settings.sections(), **configs}
+
+
+def measured(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
+    """How products are made, measured; what the settings state is kept."""
+    run = settings.run
+    return make_plan(
+        problem,
+        workspace.memory,
+        _needs(workspace),
+        choose_chunk="data.batch_size" not in settings.origins,
+        method=run.method,
+        precision=run.products,
+        together=run.together,
+    )
+
+
+def followed(
+    problem: Problem, workspace: Workspace, settings: Settings, base: str, ledger: Ledger
+) -> tuple[Plan, dict[str, Any]]:
+    """The plan of a former run of the same problem, or a measured one.
+
+    A plan is measured, and so differs from run to run: whoever goes on has to follow the same.
+
+    Args:
+        problem: Not cut into the plan's chunks yet.
+        workspace: Of the run.
+        settings: All settings.
+        base: Key of the problem.
+        ledger: Knows former plans, and keeps this one.
+
+    Returns:
+        The plan, and for the report the same in plain values, with the key by which a later run
+        finds it.
+    """
+    run, needs = settings.run, _needs(workspace)
+    chunk = problem.data.chunk if "data.batch_size" in settings.origins else None
+    key = digest_of([base, workspace.memory, run.method, run.products, run.together, chunk])
+    former = ledger.plan(key)
+    # What an interrupted run gave up belongs to the report that goes on with it.
+    workspace.steps_down += (former or {}).get("steps_down", [])
+    if former is None:
+        plan = measured(problem, workspace, settings)
+    elif former["needs"] == vars(needs):
+        plan = _restored(former["plan"])
+    else:
+        # Other settings hold other vectors; what was measured stays.
+        known = _restored(former["plan"])
+        plan = make_plan(
+            planned(problem, known),
+            workspace.memory,
+            needs,
+            choose_chunk=False,
+            method=known.way.method,
+            precision=known.way.precision,
+            together=known.way.together,
+        )
+    stored = {"needs": dict(vars(needs)), "plan": _stored(plan)}
+    ledger.parts.save_plan(key, stored)
+    return plan, {"key": key, "plan": stored}
+
+
+def numbers_of(plan: Plan, workspace: Workspace) -> dict[str, Any]:
+    """What of a plan moves the last bits of a result; rows only where they do not suffice."""
+    rows = plan.rows if plan.rows < _needs(workspace).rows else None
+    way = _stored(plan)["way"]
+    return {"chunk": plan.chunk, "way": way, "on_host": plan.on_host, "rows": rows}
+
+
+def _stored(plan: Plan) -> dict[str, Any]:
+    """The plan in plain values, None for what was not measured."""
+    found: dict[str, Any] = TypeAdapter(Plan).dump_python(plan)
+    costs = found["costs"]
+    return {**found, "costs": {name: None if c != c else c for name, c in costs.items()}}
+
+
+def _restored(stored: dict[str, Any]) -> Plan:
+    costs = {name: math.nan if c is None else c for name, c in stored["costs"].items()}
+    return TypeAdapter(Plan).validate_python({**stored, "costs": costs})
+
+
+def _needs(workspace: Workspace) -> Needs:
+    """What a run is going to hold."""
+    spectrum = workspace.config("spectrum", SpectrumConfig)
+    wanted = spectrum.largest + spectrum.smallest
+    return Needs(
+        rows=spectrum.max_steps + spectrum.probes * (spectrum.nodes // 2),
+        least_rows=3 * wanted + spectrum.block,
+        vectors=3 * (wanted + spectrum.probes),
+    )
+
+
+def _half_of_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory // 2)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,0 +1,112 @@
+"""The page on the landscape: what the loss looks like around the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lla.analyses.landscape import LandscapeResult
+from lla.numbers import interval, number
+from lla_plots import interactive
+from lla_plots.parts import Action, Section, Shown
+from lla_plots.phrases import capital, listed, told
+from lla_plots.plane import center, masked_loss, warnings
+from lla_plots.tables import metrics
+
+__all__ = ["sections", "steps"]
+
+_QUESTION = "What does the loss look like around it?"
+_CENTER_TOLERANCE = 1e-6
+
+
+def sections(result: LandscapeResult) -> Sequence[Section]:
+    """The loss over the plane, in words and as surface, map and cuts."""
+    alpha, beta, loss = center(result)
+    surface = result.surface
+    across = " and the ".join(result.axes.names)
+    lead = f"This is the loss over the plane through the weights along the {across}."
+    lead += f" From {number(loss)} at the weights it goes to {_ends(surface.loss[:, beta])}"
+    lead += f" at distance {_reach(surface.alpha)} along the first, and to "
+    lead += f"{_ends(surface.loss[alpha, :])} at {_reach(surface.beta)} along the second."
+    radius = result.quadratic_radius
+    answer = ""
+    if radius.exists:
+        open_end = not np.isfinite(radius.high)
+        lead += " The quadratic model, on which λ_max and the stability conditions rest, holds "
+        lead += (
+            f"in the whole plane, at least up to a distance of {number(radius.value)}."
+            if open_end
+            else f"up to a distance of {told(radius)}."
+        )
+        answer = (
+            f"quadratic up to {number(radius.value)} at least"
+            if open_end
+            else f"quadratic up to a distance of {interval(radius)}"
+        )
+    low, high = masked_loss(result).min(), masked_loss(result).max()
+    seen = f"Loss from {number(float(low))} to {number(float(high))}. {lead}"
+    return (
+        Section(
+            "landscape",
+            _QUESTION,
+            answer,
+            lead,
+            50,
+            notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
+            figures=(
+                Shown(
+                    "surface",
+                    "Loss over the plane, as a surface",
+                    seen,
+                    interactive.surface(result),
+                ),
+                Shown("landscape", "The same as a map, from above", seen),
+                Shown("landscape_contour", "The same as contours, each with its loss", seen),
+                Shown("landscape_cuts", "Cuts through the weights, with the quadratic model", lead),
+            ),
+            tables=(metrics(result, "landscape"),),
+        ),
+    )
+
+
+def _ends(values: np.ndarray) -> str:
+    """The loss at both ends of a cut."""
+    first, last = (number(float(values[place])) for place in (0, -1))
+    return first if first == last else f"{first} and {last}"
+
+
+def _reach(positions: np.ndarray) -> str:
+    """Both ends of an axis."""
+    first, last = float(positions[0]), float(positions[-1])
+    return (
+        f"±{number(last, 3)}"
+        if np.isclose(-first, last)
+        else f"{number(first, 3)} and {number(last, 3)}"
+    )
+
+
+def steps(result: LandscapeResult) -> Iterator[Action]:
+    """What to do about rounding and points without a loss."""
+    double = {"dtype": "float64"}
+    rough = [
+        f"landscape/{name}"
+        for name, found in (
+            ("curvature_alpha", result.curvature_alpha),
+            ("curvature_beta", result.curvature_beta),
+        )
+        if found.exists and not found.converged
+    ]
+    if rough:
+        words = f"{listed(rough)} could not be told from rounding. Repeat in double precision."
+        yield Action(words, "landscape", double)
+    error, scale = result.center_error, max(1.0, abs(center(result)[2]))
+    if error.exists and error.value > _CENTER_TOLERANCE * scale:
+        words = "The landscape's centre is not the checkpoint's loss. Repeat in double precision."
+        yield Action(words, "landscape", double)
+    holes = result.non_finite
+    if holes.exists and holes.value > 0:
+        words = (
+            f"The loss is not finite at {number(holes.value)} points. Look closer to the centre."
+        )
+        yield Action(words, "landscape", {"rise": "0.1"})

@@ -1,0 +1,92 @@
+"""The growing basis against the matrix of its rows."""
+
+import pytest
+import torch
+
+from lla.krylov import Basis, orthonormalized
+
+CPU = torch.device("cpu")
+SIZE = 23
+
+
+def rows_of(seed: int, count: int, size: int = SIZE) -> torch.Tensor:
+    """Orthonormal rows, by torch's own decomposition."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(size, count, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(drawn)[0].T.contiguous()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slabs of three rows, turned five columns at a time."""
+    monkeypatch.setattr("lla.krylov.basis._ROWS", 3)
+    monkeypatch.setattr("lla.krylov.basis._COLUMNS", 5)
+
+
+@pytest.mark.parametrize("kept", [1, 3, 4, 7])
+@pytest.mark.parametrize("on_host", [False, True])
+def test_a_turned_basis_goes_on_growing(small_pieces: None, kept: int, on_host: bool) -> None:
+    rows, turn = rows_of(0, 12), rows_of(1, kept, 7)
+    basis = Basis(SIZE, CPU, on_host=on_host)
+    basis.append(rows[:7])
+    assert torch.equal(basis.matrix(), rows[:7])
+    basis.compress(turn)
+    basis.append(rows[7:])
+    expected = torch.cat([turn @ rows[:7], rows[7:]])
+    assert basis.rows == kept + 5
+    torch.testing.assert_close(basis.matrix(), expected)
+
+    block = rows_of(2, 4)
+    torch.testing.assert_close(basis.project(block), expected @ block.T)
+    torch.testing.assert_close(
+        basis.combine(rows_of(3, 2, kept + 5)), rows_of(3, 2, kept + 5) @ expected
+    )
+    places = [slice(0, 2), slice(5, 6), slice(6, SIZE)]
+    for place, found in zip(places, basis.columns(places), strict=True):
+        torch.testing.assert_close(found, expected[:, place])
+
+
+def test_what_is_removed_is_told_and_nothing_of_it_is_left(small_pieces: None) -> None:
+    """Of a block that is all but in the basis, what is left is orthogonal to it all the same."""
+    rows = rows_of(0, 9)
+    basis = Basis(SIZE, CPU)
+    basis.append(rows[:8])
+    turn = rows_of(1, 8, 8)[:3]
+    block = turn @ rows[:8] + 1e-10 * rows[8]
+    whole = block.clone()
+    coordinates = basis.remove(block)
+    torch.testing.assert_close(coordinates, turn.T)
+    torch.testing.assert_close(coordinates.T @ rows[:8] + block, whole, atol=1e-15, rtol=0)
+    torch.testing.assert_close(block, 1e-10 * rows[8].expand(3, -1), atol=1e-15, rtol=0)
+    assert float((block @ rows[:8].T).abs().max()) < 1e-24
+    assert Basis(SIZE, CPU).remove(block.clone()).shape == (0, 3)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12])
+def test_rows_that_depend_on_others_are_dropped(scale: float) -> None:
+    given = rows_of(0, 2) * torch.tensor([[3.0], [0.5]]) * scale
+    mixed = torch.stack([given[0], 2 * given[0], given[0] - given[1], given[1], 0 * given[0]])
+    rows, factors = orthonormalized(mixed, 1e-14 * scale)
+    assert rows.shape == (2, SIZE)
+    torch.testing.assert_close(rows @ rows.T, torch.eye(2, dtype=torch.float64))
+    torch.testing.assert_close(
+        torch.from_numpy(factors).T @ rows, mixed, rtol=1e-13, atol=1e-15 * scale
+    )
+    # A row of exactly the floor is dropped: so is a zero row with a floor of zero.
+    none, empty = orthonormalized(torch.zeros(3, SIZE, dtype=torch.float64), 0.0)
+    assert none.shape == (0, SIZE)
+    assert empty.shape == (0, 3)
+    assert torch.equal(given, rows_of(0, 2) * torch.tensor([[3.0], [0.5]]) * scale)
+
+
+def test_rows_are_orthonormal_where_normalizing_enlarges_rounding() -> None:
+    """Rows that differ in their last digits, whose remains lean on the space they should avoid."""
+    known, rows = rows_of(0, 6).split([2, 4])
+    basis = Basis(SIZE, CPU)
+    basis.append(known)
+    tiny = 1e-13 * (rows[1] + 0.3 * known[0])
+    block = torch.stack([rows[0], rows[0] + tiny, rows[2]])
+    made, _ = orthonormalized(block, 1e-15, basis)
+    assert len(made) == 3
+    gram = torch.cat([known, made]) @ torch.cat([known, made]).T
+    torch.testing.assert_close(gram, torch.eye(5, dtype=torch.float64), atol=1e-12, rtol=0)
