@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types docs clean
+.PHONY: demo test lint types docs golden clean
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -27,6 +27,10 @@ types: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/report_format.py
+
+# The pictures that tests/plots/test_golden.py compares figures with: look at each before committing.
+golden: $(STAMP)
+	$(BIN)/python -m tests.plots.golden
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -30,6 +30,12 @@ def _plot(
     formats: Annotated[
         str, typer.Option("--format", help="png, svg, pdf, or several with commas")
     ] = "png",
+    width: Annotated[
+        str,
+        typer.Option(
+            "--width", help="on paper: full (180 mm), column (85 mm), or mm", metavar="WIDTH"
+        ),
+    ] = "full",
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     with guarded(debug=debug):
@@ -38,5 +44,6 @@ def _plot(
         from lla_cli.opening import report_at
 
         names = [name for text in only or () for name in text.split(",")]
-        for path in save(report_at(report), Path(output), formats=formats.split(","), only=names):
+        kinds = formats.split(",")
+        for path in save(report_at(report), Path(output), kinds, names, width):
             print(path)

@@ -24,7 +24,8 @@ from lla_plots.overlays import (
     draw_spectra,
     report_style,
 )
-from lla_plots.style import new_figure, short, styled, symbols
+from lla_plots.style import new_figure, styled
+from lla_plots.text import short, symbols
 
 __all__ = ["FORMATS", "figures", "save"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lla.errors import ConfigurationError, ReportError, nearest
 from lla.files import replacing
 from lla.report import Report
 from lla_plots import summary
-from lla_plots.style import styled
+from lla_plots.style import drawn_at, millimetres, styled
 
 __all__ = ["draw", "render", "save", "write"]
 
@@ -32,19 +33,31 @@ _MARKS = {
     "svg": b"<dc:title>" + _MAKER.encode() + b"</dc:title>",
     "pdf": b"/Creator (" + _MAKER.encode() + b")",
 }
+# What each format calls the title and the caption, by the text's place in the figure.
+_TOLD = {
+    "png": {"Title": "title", "Description": "footer"},
+    "svg": {"Title": "title", "Description": "footer"},
+    "pdf": {"Title": "title", "Subject": "footer"},
+}
 
 
-def draw(report: Report, only: Collection[str] = ()) -> dict[str, Figure]:
+def draw(report: Report, only: Collection[str] = (), width: float = 180.0) -> dict[str, Figure]:
     """Draw the figures of each analysis, and the summary.
 
     Args:
         report: What to draw.
         only: Names of analyses or of figures, "summary" among them; by default all.
+        width: On paper, in mm; the summary is always a page of its own.
 
     Returns:
         Figures by name, in the order of the analyses, the summary last. An analysis without
         figures, or with nothing to draw, adds none.
     """
+    with drawn_at(width):
+        return _drawn(report, only)
+
+
+def _drawn(report: Report, only: Collection[str]) -> dict[str, Figure]:
     found: dict[str, Figure] = {}
     # A name that is no analysis' may be that of any analysis' figure.
     by_analysis = set(only) <= {_SUMMARY, *report.results}
@@ -81,6 +94,7 @@ def save(
     folder: str | Path,
     formats: Sequence[str] = ("png",),
     only: Collection[str] = (),
+    width: str = "full",
 ) -> list[Path]:
     """Write the figures to files; each replaces its former version only when it is complete.
 
@@ -91,23 +105,25 @@ def save(
         folder: Where to; made if it does not exist.
         formats: Among "png", "svg" and "pdf".
         only: Names of analyses or of figures; by default all.
+        width: On paper: "full" (180 mm), "column" (85 mm), or a number of mm.
 
     Returns:
         The files, in the order of :func:`draw`.
 
     Raises:
         ReportError: The folder cannot be written, or something that is not to be replaced is there.
-        ConfigurationError: A format or a figure is unknown.
+        ConfigurationError: A format, a figure or a width is unknown.
     """
     unknown = [name for name in formats if name not in _METADATA]
     if unknown:
         raise ConfigurationError(
             f"'{unknown[0]}' is not a format of figures", f"choose among: {', '.join(_METADATA)}"
         )
+    millimetres_wide = millimetres(width)
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        figures = draw(report, only)
+        figures = draw(report, only, millimetres_wide)
         for name in figures:
             for kind in formats:
                 _refuse_foreign(place / f"{name}.{kind}", kind)
@@ -136,11 +152,19 @@ def _refuse_foreign(path: Path, kind: str) -> None:
 
 @styled
 def render(figure: Figure, kind: str = "png", dpi: float = _DPI) -> bytes:
-    """A figure as the content of a file; the same figure gives the same bytes."""
+    """A figure as the content of a file; the same figure gives the same bytes.
+
+    Its title and caption are in the file's metadata too, where cropping does not reach them.
+    """
     from io import BytesIO
 
+    told = {text.get_gid(): text.get_text() for text in figure.texts}
+    said = {key: " ".join(told.get(part, "").split()) for key, part in _TOLD[kind].items()}
     stream = BytesIO()
-    figure.savefig(stream, format=kind, dpi=dpi, metadata=_METADATA[kind])
+    with warnings.catch_warnings():
+        # A letter that the font lacks, in a checkpoint's name, say, is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(stream, format=kind, dpi=dpi, metadata={**_METADATA[kind], **said})
     return stream.getvalue()
 
 

@@ -1,73 +1,82 @@
-"""Figures of the loss landscape: map, surface, and cuts with the quadratic model."""
+"""Figures of the loss landscape: heat map, contours, surface, cuts with the quadratic model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
-from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
+from lla_plots.cuts import draw_cuts
+from lla_plots.plane import (
+    axis_labels,
+    color_bar,
+    contour_levels,
+    loss_norm,
+    masked_loss,
+    warnings,
+)
 from lla_plots.style import (
-    BLACK,
-    BLUE,
     GREEN,
-    GREY,
-    ORANGE,
     VERMILLION,
-    log_worthy,
+    narrow,
     new_figure,
+    page_width,
+    size,
     styled,
-    symbols,
 )
 from lla_plots.surface import draw_surface
+from lla_plots.text import symbols
 
 __all__ = ["draw_map", "figures"]
+
+_HOLES: dict[str, Any] = {"fc": "#E4E4E4", "ec": "#8A8A8A", "hatch": "xxx", "lw": 0.0}
+# Share of the plane, around its middle, in which contours are labelled.
+_LABELLED = 0.9
+_HEIGHT = {False: 4.6, True: 3.0}
 
 
 @styled
 def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
-    """Draw ``landscape``, ``surface`` and ``landscape_cuts``; nothing where no point is finite."""
-    if masked_loss(result).count() == 0:
-        return {}
-    return {
-        "landscape": _map(result, caption),
-        "surface": draw_surface(result, caption),
-        "landscape_cuts": _cuts(result, caption),
-    }
+    """Draw ``landscape``, ``landscape_contour``, ``surface`` and ``landscape_cuts``.
 
-
-def _levels(norm: Normalize) -> np.ndarray:
-    low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
-    if isinstance(norm, LogNorm):
-        return np.geomspace(low, high, 17)[1:-1]
-    inner = np.asarray(MaxNLocator(12).tick_values(low, high))
-    return inner[(inner > low) & (inner < high)]
-
-
-def _warn(axes: Axes, result: LandscapeResult) -> None:
-    lines = warnings(result)
-    if lines:
-        axes.text(
-            0.5, 0.98, symbols("\n".join(lines)), transform=axes.transAxes, ha="center", va="top",
-            fontsize=8, color=BLACK,
-            bbox={"boxstyle": "round", "fc": "white", "ec": VERMILLION, "alpha": 0.92},
-        )  # fmt: skip
+    Where no point is finite, only ``landscape``, which says so.
+    """
+    drawn = {"landscape": _map(result, caption)}
+    if masked_loss(result).count():
+        drawn["landscape_contour"] = _contour(result, caption)
+        drawn["surface"] = draw_surface(result, caption)
+        drawn["landscape_cuts"] = draw_cuts(result, caption)
+    return drawn
 
 
 def _map(result: LandscapeResult, caption: str) -> Figure:
-    figure = new_figure(6.6, 5.0, caption)
-    axes = figure.subplots()
-    draw_map(axes, result)
-    axes.set_title("Loss around the checkpoint")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9)
-    _warn(axes, result)
+    figure = _new(result, caption, "Loss around the checkpoint: heat map", _legend(result))
+    draw_map(figure.subplots(), result)
     return figure
+
+
+def _contour(result: LandscapeResult, caption: str) -> Figure:
+    legend = _legend(result, radius=True)
+    figure = _new(result, caption, "Loss around the checkpoint: contours", legend)
+    _draw_contours(figure.subplots(), result)
+    return figure
+
+
+def _new(result: LandscapeResult, caption: str, title: str, legend: list[Line2D | Patch]) -> Figure:
+    scale = ", logarithmic scale" if isinstance(loss_norm(masked_loss(result)), LogNorm) else ""
+    return new_figure(
+        page_width(), _HEIGHT[narrow()], caption, title=title + scale, notes=warnings(result),
+        legend=legend,
+    )  # fmt: skip
 
 
 def draw_map(axes: Axes, result: LandscapeResult) -> None:
@@ -80,77 +89,84 @@ def draw_map(axes: Axes, result: LandscapeResult) -> None:
     loss = masked_loss(result)
     norm = loss_norm(loss)
     alpha, beta = result.surface.alpha, result.surface.beta
-    axes.set_facecolor("#BBBBBB")
+    _hatch_holes(axes)
     mesh = axes.pcolormesh(alpha, beta, loss.T, norm=norm, shading="nearest", rasterized=True)
-    if float(norm.vmax or 0.0) > float(np.ma.min(loss)) < float(np.ma.max(loss)):
-        axes.contour(
-            alpha, beta, loss.T, levels=_levels(norm), colors="white", linewidths=0.6, alpha=0.75
-        )
-    axes.plot(0, 0, "*", ms=13, mfc=VERMILLION, mec="white", mew=1.0, label="checkpoint", ls="none")
-    axes.set_xlim(float(alpha[0]), float(alpha[-1]))
-    axes.set_ylim(float(beta[0]), float(beta[-1]))
-    labels = axis_labels(result)
-    axes.set_xlabel(symbols(labels[0]))
-    axes.set_ylabel(symbols(labels[1]))
-    color_bar(axes, mesh, "loss")
+    if _slopes(loss):
+        levels = contour_levels(norm, 14)
+        axes.contour(alpha, beta, loss.T, levels=levels, colors="white", linewidths=0.6, alpha=0.75)
+    _mark_checkpoint(axes, result)
+    if loss.count():
+        color_bar(axes, mesh, "loss")
 
 
-def _cuts(result: LandscapeResult, caption: str) -> Figure:
-    figure = new_figure(6.6, 3.5, caption)
-    panels = figure.subplots(1, 2, sharey=True)
-    surface, loss = result.surface, masked_loss(result)
-    quadratic = np.asarray(surface.quadratic, dtype=np.float64)
-    alpha, beta, _ = center(result)
-    cuts = (
-        (surface.alpha, loss[:, beta], quadratic[:, beta]),
-        (surface.beta, loss[alpha, :], quadratic[alpha, :]),
+def _draw_contours(axes: Axes, result: LandscapeResult) -> None:
+    """Labelled lines on white, thicker every other: what a photocopy keeps."""
+    loss = masked_loss(result)
+    norm = loss_norm(loss)
+    alpha, beta = result.surface.alpha, result.surface.beta
+    # Only the points that are not finite are hatched, a cell each.
+    holes = np.ma.masked_array(loss.filled(0.0), mask=np.ma.getmaskarray(loss))
+    _hatch_holes(axes)
+    axes.pcolormesh(
+        alpha, beta, 0 * holes.T, cmap="Greys", vmin=0, vmax=1, shading="nearest", rasterized=True
     )
-    drawn = np.concatenate([cut[1].compressed() for cut in cuts])
-    logarithmic = log_worthy(drawn)
-    for axes, cut, label in zip(panels, cuts, axis_labels(result), strict=True):
-        _draw_cut(axes, *cut)
-        _shade_radius(axes, result)
-        axes.set_xlabel(symbols(label).replace(", λ", ",\nλ"))
-        axes.margins(x=0)
-    _limit_cuts(panels[0], drawn, logarithmic)
-    panels[0].set_ylabel("loss")
-    panels[0].set_title("Cuts through the checkpoint")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    _warn(panels[1], result)
-    return figure
-
-
-def _draw_cut(
-    axes: Axes, x: np.ndarray, loss: np.ma.MaskedArray[Any, Any], quadratic: np.ndarray
-) -> None:
-    axes.plot(x, np.ma.filled(loss, np.nan), "o-", ms=2.8, color=BLUE, lw=1.3, label="loss")
-    dense = np.linspace(x[0], x[-1], 401)
-    known = np.isfinite(quadratic)
-    if np.count_nonzero(known) >= 3:
-        # The model is a parabola along each axis: three points give it between the grid's.
-        parabola = np.polynomial.Polynomial.fit(x[known], quadratic[known], 2)(dense)
-        axes.plot(dense, parabola, "--", color=ORANGE, lw=1.5, label="quadratic model")
-    axes.axvline(0, color=GREY, lw=0.8, zorder=0)
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-
-
-def _shade_radius(axes: Axes, result: LandscapeResult) -> None:
+    if _slopes(loss):
+        levels = contour_levels(norm, 9 if narrow() else 14)
+        widths = np.where(np.arange(len(levels)) % 2, 0.6, 1.1).tolist()
+        lines = axes.contour(
+            alpha, beta, loss.T, levels=levels, norm=norm, cmap="viridis", linewidths=widths
+        )
+        _label_lines(axes, axes.clabel(lines, inline=False, fontsize=size("tiny"), fmt=_level))
     radius = result.quadratic_radius
     if radius.exists and np.isfinite(radius.value):
-        words = f"model holds to {number(radius.value, 2)}"
-        axes.axvspan(-radius.value, radius.value, color=GREEN, alpha=0.15, lw=0, label=words)
+        turn = np.linspace(0, 2 * np.pi, 361)
+        axes.plot(
+            radius.value * np.cos(turn), radius.value * np.sin(turn), "--", color=GREEN, lw=1.3
+        )
+    _mark_checkpoint(axes, result)
 
 
-def _limit_cuts(axes: Axes, drawn: np.ndarray, logarithmic: bool) -> None:
-    """Limits from the loss alone: the quadratic model may go anywhere, below zero as well."""
-    if not drawn.size:
-        return
-    low, high = float(drawn.min()), float(drawn.max())
-    if logarithmic:
-        axes.set_yscale("log")
-        axes.set_ylim(low / 2, high * 2)
-        axes.yaxis.set_major_locator(LogLocator(numticks=8))
-    else:
-        span = (high - low) or 1.0
-        axes.set_ylim(low - 0.1 * span, high + 0.1 * span)
+def _level(level: float) -> str:
+    return number(level, 3)
+
+
+def _label_lines(axes: Axes, labels: Iterable[Text]) -> None:
+    """Make the contours' labels legible; those at the edge would reach beyond it."""
+    x, y = np.sort(axes.get_xlim()), np.sort(axes.get_ylim())
+    for label in labels:
+        places = np.array(label.get_position())
+        along = (places - (x[0], y[0])) / (np.ptp(x), np.ptp(y))
+        label.set(color="black", bbox={"fc": "white", "ec": "none", "pad": 0.4})
+        label.set_visible(bool((np.abs(along - 0.5) < _LABELLED / 2).all()))
+
+
+def _slopes(loss: np.ma.MaskedArray[Any, Any]) -> bool:
+    """Whether there is anything to draw contours of."""
+    return bool(loss.count() > 1 and min(loss.shape) > 1 and loss.min() < loss.max())
+
+
+def _hatch_holes(axes: Axes) -> None:
+    axes.patch.set(**_HOLES)
+
+
+def _mark_checkpoint(axes: Axes, result: LandscapeResult) -> None:
+    alpha, beta = result.surface.alpha, result.surface.beta
+    axes.plot(0, 0, "*", ms=12, mfc=VERMILLION, mec="white", mew=0.9, label="checkpoint", ls="none")
+    axes.set_xlim(float(alpha[0]), float(alpha[-1]))
+    axes.set_ylim(float(beta[0]), float(beta[-1]))
+    x_label, y_label = (symbols(label).replace(", λ", ",\nλ") for label in axis_labels(result))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+
+
+def _legend(result: LandscapeResult, *, radius: bool = False) -> list[Line2D | Patch]:
+    found: list[Line2D | Patch] = [
+        Line2D([], [], marker="*", ms=9, mfc=VERMILLION, mec="white", ls="none", label="checkpoint")
+    ]
+    limit = result.quadratic_radius
+    if radius and limit.exists and np.isfinite(limit.value):
+        words = f"quadratic model holds within {number(limit.low, 3)}"
+        found.append(Line2D([], [], ls="--", color=GREEN, label=words))
+    if np.ma.getmaskarray(masked_loss(result)).any():
+        found.append(Patch(**_HOLES, label="loss not finite"))
+    return found

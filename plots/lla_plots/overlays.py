@@ -26,9 +26,8 @@ from lla_plots.style import (
     VERMILLION,
     log_worthy,
     new_figure,
-    short,
-    symbols,
 )
+from lla_plots.text import short, symbols
 
 __all__ = [
     "NAME",

@@ -7,16 +7,29 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
-from lla.numbers import number
-from lla_plots.style import log_worthy
+from lla.estimate import Estimate
+from lla.numbers import interval, number
+from lla_plots.style import log_worthy, root
 
-__all__ = ["axis_labels", "center", "color_bar", "loss_norm", "masked_loss", "warnings"]
+__all__ = [
+    "axis_labels",
+    "center",
+    "color_bar",
+    "contour_levels",
+    "loss_norm",
+    "masked_loss",
+    "warnings",
+]
 
 _NOT_FINITE = 2
 _CENTER_TOLERANCE = 1e-6
+_COSINE_TOLERANCE = 1e-3
+_CURVATURE_TOLERANCE = 0.05
 
 
 def masked_loss(result: LandscapeResult) -> np.ma.MaskedArray[Any, Any]:
@@ -27,13 +40,23 @@ def masked_loss(result: LandscapeResult) -> np.ma.MaskedArray[Any, Any]:
 
 
 def axis_labels(result: LandscapeResult) -> tuple[str, str]:
-    """What α and β are: the direction and its eigenvalue."""
+    """What α and β are: the direction, its units, and its eigenvalue."""
     found = []
     for index, symbol in enumerate("αβ"):
-        name, value = result.axes.names[index], float(result.axes.eigenvalues[index])
-        eigenvalue = f", λ = {number(value)}" if np.isfinite(value) else ""
-        found.append(f"{symbol}: {name}{eigenvalue}")
+        eigenvalue = _eigenvalue(result, index)
+        known = f", λ = {eigenvalue}" if eigenvalue else ""
+        found.append(f"{symbol}: {result.axes.names[index]} (parameter norm){known}")
     return found[0], found[1]
+
+
+def _eigenvalue(result: LandscapeResult, index: int) -> str:
+    value = float(result.axes.eigenvalues[index])
+    residual = float(result.axes.residuals[index])
+    if not np.isfinite(value):
+        return ""
+    # A residual below the digits shown needs no mention.
+    visible = np.isfinite(residual) and residual > 5e-4 * abs(value)
+    return f"{number(value)} ± {number(residual, 2)}" if visible else number(value)
 
 
 def warnings(result: LandscapeResult) -> tuple[str, ...]:
@@ -43,14 +66,33 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
     error = result.center_error
     if not error.exists:
         found.append(f"the centre was not checked{f': {error.why}' if error.why else ''}")
-    elif error.value > _CENTER_TOLERANCE * max(1.0, abs(loss)):
+    elif not error.value <= _CENTER_TOLERANCE * max(1.0, abs(loss)):
         found.append(
             f"check failed: the centre is off by {number(error.value)} from the checkpoint's loss"
         )
+    if result.cosine.exists and abs(result.cosine.value) > _COSINE_TOLERANCE:
+        cosine = number(result.cosine.value, 2)
+        found.append(f"check failed: the directions are not orthogonal, their cosine is {cosine}")
+    for index, measured in enumerate((result.curvature_alpha, result.curvature_beta)):
+        found += _curvature_check(result, index, measured)
     hidden = int(np.ma.getmaskarray(masked_loss(result)).sum())
     if hidden:
-        found.append(f"{hidden} of {result.surface.loss.size} points are not finite (grey)")
+        found.append(f"{hidden} of {result.surface.loss.size} points are not finite (hatched)")
     return tuple(found)
+
+
+def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) -> list[str]:
+    """Whether finite differences of the loss gave the eigenvalue, where they settled at all."""
+    expected, residual = float(result.axes.eigenvalues[index]), result.axes.residuals[index]
+    if not (measured.exists and measured.converged and np.isfinite(expected)):
+        return []
+    slack = float(np.nan_to_num(residual)) + _CURVATURE_TOLERANCE * abs(expected)
+    if measured.low - slack <= expected <= measured.high + slack:
+        return []
+    return [
+        f"check failed: along {'αβ'[index]} finite differences of the loss give a curvature of "
+        f"{interval(measured)}, and the eigenvalue is {number(expected)} (ReLU's kinks do that)"
+    ]
 
 
 def center(result: LandscapeResult) -> tuple[int, int, float]:
@@ -63,15 +105,42 @@ def center(result: LandscapeResult) -> tuple[int, int, float]:
 def loss_norm(loss: np.ma.MaskedArray[Any, Any]) -> Normalize:
     """The colour scale: logarithmic where the loss spans orders of magnitude."""
     kept = loss.compressed()
+    if not kept.size:
+        return Normalize(0.0, 1.0)
     low, high = float(kept.min()), float(kept.max())
     if log_worthy(kept):
         return LogNorm(low, high)
     return Normalize(low, high if high > low else low + 1.0)
 
 
-def color_bar(axes: Axes, mappable: ScalarMappable, label: str, **where: float) -> None:
+def contour_levels(norm: Normalize, most: int) -> np.ndarray:
+    """Round values of the loss for contours, at most about so many.
+
+    Args:
+        norm: The scale of the loss.
+        most: How many.
+    """
+    low, high = float(norm.vmin or 0.0), float(norm.vmax or 1.0)
+    if isinstance(norm, LogNorm):
+        decades = np.log10(high / low)
+        # As many round values in a decade as there is room for: 10; 3, 10; 2, 5, 10; or 1 to 9.
+        choices = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0))
+        subs = choices[int(np.clip(round(most / decades) - 1, 0, len(choices) - 1))]
+        found = LogLocator(subs=subs, numticks=10 * most).tick_values(low, high)
+    else:
+        found = MaxNLocator(most).tick_values(low, high)
+    levels = np.asarray(found)
+    return levels[(levels > low) & (levels < high)]
+
+
+def color_bar(axes: Axes, mappable: ScalarMappable, label: str, **where: Any) -> Colorbar:
     """Give the figure a colour bar beside the axes."""
-    figure = axes.get_figure(root=True)
-    if figure is not None:
-        bar = figure.colorbar(mappable, ax=axes, label=label, **where)  # type: ignore[arg-type]
-        bar.outline.set_visible(False)
+    bar = root(axes).colorbar(mappable, ax=axes, label=label, **where)
+    bar.outline.set_visible(False)
+    if isinstance(mappable.norm, LogNorm):
+        low, high = float(mappable.norm.vmin or 1.0), float(mappable.norm.vmax or 1.0)
+        bar.locator = LogLocator(subs=(1.0, 2.0, 5.0) if high < 500 * low else (1.0,), numticks=7)
+        if high < 1e5 and low > 1e-5:
+            bar.formatter = lambda x, _: number(x, 2)  # type: ignore[assignment]
+        bar.update_ticks()
+    return bar

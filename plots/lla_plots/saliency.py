@@ -2,98 +2,202 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lla.analyses.saliency import SaliencyResult
-from lla_plots.style import VERMILLION, new_figure, short, styled, symbols
+from lla.numbers import interval
+from lla_plots.style import VERMILLION, new_figure, page_width, room_of, size, styled
+from lla_plots.text import fitted, symbols, wrapped
 
 __all__ = ["figures"]
 
-_MOST_IMAGES = 8
+_MOST_IMAGES = 16
 _MOST_LAYERS = 5
-_CELL = 1.15
+_TALLEST = 8.6
+_LARGEST_CELL = 1.1
+_SMALLEST_CELL = 0.28
+_GAP, _APART = 0.06, 0.2
+_BAR = 0.7
+_COLORMAP = "inferno"
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How many images stand side by side, in how many rows of cells, how large, in inches."""
+
+    abreast: int
+    rows: int
+    columns: int
+    cell: float
+
+    @property
+    def shown(self) -> int:
+        return self.abreast * self.rows
+
+    @property
+    def width(self) -> float:
+        """Of one block of images below each other."""
+        return self.columns * (self.cell + _GAP)
 
 
 @styled
 def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
-    """Draw ``saliency``, of at most 8 images; nothing where there are no maps."""
+    """Draw ``saliency``, of at most 16 images; nothing where there are no maps."""
     if result.images is None or not len(result.images) or not result.maps:
         return {}
     layers = list(result.maps)[-_MOST_LAYERS:]
-    count = min(len(result.images), _MOST_IMAGES)
-    # Two images side by side keep the figure wide rather than tall.
-    abreast = 2 if len(layers) <= 3 and count > 1 else 1
-    columns, rows = 2 + len(layers), -(-count // abreast)
-    width = max(abreast * columns * _CELL + 0.3 * (abreast - 1) + 0.2, 4.2)
-    figure = new_figure(width, rows * (_CELL + 0.22) + 0.75, caption)
-    figure.suptitle("Where the network looks: NormGrad maps", x=0.012, ha="left", fontsize=10)
-    blocks = figure.subfigures(1, abreast, wspace=0.04, squeeze=False)[0]
-    for number, block in enumerate(blocks):
-        indices = range(number, count, abreast)
-        grid = block.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for row, index in enumerate(indices):
-            _draw_image(grid[row], result, layers, index, first=row == 0)
+    layout = _layout(min(len(result.images), _MOST_IMAGES), 2 + len(layers))
+    shown = min(layout.shown, len(result.images))
+    title = "Where the network looks: NormGrad maps"
+    if shown < len(result.images):
+        title += f" of {shown} of {len(result.images)} images"
+    line = _line()
+    top = 2 * line + 0.04
+    words = _explanation(result)
+    height = top + layout.rows * (layout.cell + line + _GAP) + len(words) * line + 0.16
+    figure = new_figure(page_width(), height, caption, title=title)
+    bottom, ceiling = room_of(figure)
+    ceiling -= top
+    width, total = (float(x) for x in figure.get_size_inches())
+
+    def cell_at(x: float, y: float) -> Axes:
+        box = (x / width, y / total, layout.cell / width, layout.cell / total)
+        axes = figure.add_axes(box)
+        axes.set_axis_off()
+        return axes
+
+    for index in range(shown):
+        block, row = divmod(index, layout.rows)
+        x = 0.09 + block * (layout.width + _APART)
+        y = ceiling - layout.cell - row * (layout.cell + line + _GAP)
+        cells = [cell_at(x + k * (layout.cell + _GAP), y) for k in range(layout.columns)]
+        _draw_image(cells, result, layers, index, layout.cell)
+        if row == 0:
+            _name_columns(cells, layers, layout.cell)
+    _explain(figure, words, bottom)
     return {"saliency": figure}
 
 
+def _layout(count: int, columns: int) -> _Layout:
+    """The arrangement with the largest cells that fit the page, of fewer images if they must."""
+    room = page_width() - 0.18
+    line = _line()
+    best = _Layout(1, 1, columns, 0.0)
+    for abreast in range(1, 5):
+        rows = -(-count // abreast)
+        wide = (room - (abreast - 1) * _APART) / abreast / columns - _GAP
+        tallest = min(_TALLEST, 1.7 * page_width())
+        cell = min(wide, tallest / rows - line - _GAP, _LARGEST_CELL)
+        if cell > best.cell + 1e-9:
+            best = _Layout(abreast, rows, columns, cell)
+    if best.cell < _SMALLEST_CELL and count > 1:
+        return _layout(count - 1, columns)
+    return best
+
+
 def _draw_image(
-    cells: np.ndarray, result: SaliencyResult, layers: list[str], index: int, *, first: bool
+    cells: list[Axes], result: SaliencyResult, layers: list[str], index: int, cell: float
 ) -> None:
     assert result.images is not None
     picture = _shown(result.images[index])
     extent = (0.0, float(picture.shape[1]), float(picture.shape[0]), 0.0)
-    cells[0].imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
-    cells[0].set_title(*_classes(result, index), fontsize=7.5, loc="center")
-    _color_classes(cells[0], result, index)
-    cells[1].imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
+    for axes in cells[:2]:
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
     if result.combined is not None:
+        seen = np.nan_to_num(result.combined[index])
+        # Where the map is low the image is to be seen, where it is high the map.
         cells[1].imshow(
-            result.combined[index], cmap="inferno", vmin=0, vmax=1, alpha=0.65, extent=extent
+            seen,
+            cmap=_COLORMAP,
+            vmin=0,
+            vmax=1,
+            alpha=0.25 + 0.6 * np.clip(seen, 0, 1),
+            extent=extent,
         )
-    if first:
-        cells[1].set_title("combined", fontsize=7.5, loc="center")
+    words, wrong = _classes(result, index)
+    cells[0].set_title(
+        words, fontsize=size("tiny"), pad=1.5, color=VERMILLION if wrong else "black"
+    )
     for axes, name in zip(cells[2:], layers, strict=True):
         layer = result.maps[name]
-        axes.imshow(layer.normalized[index], cmap="inferno", vmin=0, vmax=1, extent=extent)
-        if first:
-            axes.set_title(symbols(short(name, 16)), fontsize=7.5, loc="center")
+        axes.imshow(layer.normalized[index], cmap=_COLORMAP, vmin=0, vmax=1, extent=extent)
         if layer.degenerate[index]:
-            _mark_degenerate(axes)
+            _mark_degenerate(axes, cell)
 
 
-def _mark_degenerate(axes: Axes) -> None:
+def _name_columns(cells: list[Axes], layers: list[str], cell: float) -> None:
+    names = ["input", "overlay", *layers]
+    lift = 1.3 * size("tiny") + 3
+    for axes, name in zip(cells, names, strict=True):
+        words = symbols(fitted(name, 0.9 * cell, size("tiny")))
+        axes.annotate(
+            words, (0.5, 1), xycoords="axes fraction", xytext=(0, lift), ha="center", va="bottom",
+            textcoords="offset points", fontsize=size("tiny"), fontweight="bold",
+        )  # fmt: skip
+
+
+def _mark_degenerate(axes: Axes, cell: float) -> None:
+    words = "constant\nmap" if cell > 0.55 else "const."
     axes.text(
-        0.5, 0.5, "constant\nmap", transform=axes.transAxes, ha="center", va="center",
-        fontsize=7, bbox={"fc": "white", "ec": VERMILLION, "pad": 2.0},
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center",
+        fontsize=size("tiny"), bbox={"fc": "white", "ec": VERMILLION, "pad": 1.5},
     )  # fmt: skip
 
 
-def _classes(result: SaliencyResult, index: int) -> tuple[str]:
+def _explanation(result: SaliencyResult) -> list[str]:
+    """What stands below the images: what the maps are, how much they depend on the class."""
+    words = [
+        "maps: each scaled to its own range; overlay: their geometric mean over the input",
+        "pred.: the predicted class, whose logit is explained",
+    ]
+    if result.class_sensitivity.exists:
+        sure = interval(result.class_sensitivity)
+        words.append(f"maps of the most and the least likely class correlate at {sure}")
+    room = page_width() - _BAR - 0.4
+    return [line for text in words for line in wrapped(text, room, size("tiny"))]
+
+
+def _explain(figure: Figure, lines: list[str], bottom: float) -> None:
+    width, height = (float(x) for x in figure.get_size_inches())
+    top = bottom + len(lines) * _line() + 0.04
+    box = (0.12 / width, (top - 0.11) / height, _BAR / width, 0.08 / height)
+    bar = figure.add_axes(box)
+    figure.colorbar(
+        ScalarMappable(Normalize(0, 1), _COLORMAP), cax=bar, orientation="horizontal", ticks=(0, 1)
+    )
+    bar.tick_params(labelsize=size("tiny"), length=2, pad=1)
+    figure.text(
+        (_BAR + 0.3) / width, top / height, symbols("\n".join(lines)), fontsize=size("tiny"),
+        va="top", linespacing=1.25,
+    )  # fmt: skip
+
+
+def _line() -> float:
+    return 1.3 * size("tiny") / 72
+
+
+def _classes(result: SaliencyResult, index: int) -> tuple[str, bool]:
+    """What stands above an image, and whether the prediction is wrong."""
     if result.predicted is None:
-        return ("input",)
+        return "", False
     predicted = int(result.predicted[index])
-    if result.targets is None:
-        return (f"predicted {predicted}",)
-    target = int(result.targets[index])
-    return (f"predicted {predicted}" + ("" if predicted == target else f", is {target}"),)
-
-
-def _color_classes(axes: Axes, result: SaliencyResult, index: int) -> None:
-    if result.predicted is None or result.targets is None:
-        return
-    if int(result.predicted[index]) != int(result.targets[index]):
-        axes.title.set_color(VERMILLION)
+    target = predicted if result.targets is None else int(result.targets[index])
+    wrong = predicted != target
+    return (f"pred. {predicted}, is {target}" if wrong else f"pred. {predicted}"), wrong
 
 
 def _shown(image: np.ndarray) -> np.ndarray:
     """An image (channel, y, x) as matplotlib wants it: (y, x) or (y, x, 3), within [0, 1]."""
     values = np.asarray(image, dtype=np.float64)
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    scaled = np.nan_to_num((values - low) / ((high - low) or 1.0))
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    scaled = np.clip(np.nan_to_num((values - low) / ((high - low) or 1.0)), 0.0, 1.0)
     if scaled.shape[0] == 3:
         return np.asarray(np.moveaxis(scaled, 0, -1))
     return np.asarray(scaled.mean(axis=0))

@@ -1,26 +1,45 @@
-"""One page that says what a report found."""
+"""One printable page (A4) that answers a reader's questions about a checkpoint."""
 
 from __future__ import annotations
 
-import textwrap
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
 from lla.estimate import Estimate, Label
 from lla.numbers import confidence, metric, outcome
 from lla.report import Report
+from lla_plots.advice import Step, steps
 from lla_plots.landscape import draw_map
+from lla_plots.layers import draw_traces, largest
+from lla_plots.parts import Section
+from lla_plots.phrases import capital
 from lla_plots.plane import masked_loss
+from lla_plots.sections import sections
+from lla_plots.sheet import Look, Sheet
 from lla_plots.spectrum import draw_density
-from lla_plots.style import GREY, OUTCOME_COLORS, new_figure, styled, symbols
+from lla_plots.stability import MARKERS
+from lla_plots.style import GREY, OUTCOME_COLORS, WARNING, drawn_at, root, size, styled
+from lla_plots.text import fitted, symbols, text_width
 
 __all__ = ["figure", "headline"]
 
-_LINE = 0.2
-_PANELS = 2.9
+_A4 = 210.0
+_LAYERS = 8
+_STEPS = 4
+_ROWS = 28
+_VERDICTS = 8
+_APART = 0.25
+_NAMES, _VALUES = 1.42, 2.0
+_DENSITY = 1.6
+_LEAST, _MOST = 1.0, 2.5
+_PLACES = 2.3
+
+_FAINT = Look("small", GREY)
 
 
 def headline(report: Report) -> list[tuple[str, Estimate | Label]]:
@@ -34,84 +53,192 @@ def headline(report: Report) -> list[tuple[str, Estimate | Label]]:
     ]
 
 
-@styled
 def figure(report: Report) -> Figure:
-    """Draw the summary: metrics with intervals, verdicts, spectrum and landscape in small."""
-    rows = headline(report)
-    verdicts = report.verdicts
-    panels = _panels(report)
-    table = _LINE * (len(rows) + 1.5)
-    words = _LINE * (1.9 * len(verdicts) + 1.5) if verdicts else 0.0
-    heights = [height for height in (table, words, _PANELS if panels else 0.0) if height]
-    drawn = new_figure(8.27, sum(heights) + 1.0, report.caption)
+    """Draw the page: how sharp, how sure, stable or not, which layers, what to do next."""
+    with drawn_at(_A4):
+        return _page(report)
+
+
+@styled
+def _page(report: Report) -> Figure:
     name = report.checkpoint.path.rpartition("/")[2] or "live module"
-    drawn.suptitle(
-        symbols(f"{name}: what the loss looks like around it"), x=0.012, ha="left", fontsize=12
-    )
-    parts = drawn.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
-    _draw_metrics(parts[0].subplots(), rows)
-    if verdicts:
-        _draw_verdicts(parts[1].subplots(), report)
-    if panels:
-        grid = parts[-1].subplots(1, len(panels), squeeze=False)
-        for axes, result in zip(grid[0], panels, strict=True):
-            _draw_panel(axes, result)
-    return drawn
+    sheet = Sheet(name, ": what the loss looks like around it", report.caption)
+    told = {section.id: section for _, section in sections(report)}
+    results = {type(result): result for _, result in report.analyses()}
+    spectrum, plane = results.get(SpectrumResult), results.get(LandscapeResult)
+    if spectrum is not None and "sharpness" in told:
+        _sharpness(sheet, told["sharpness"], spectrum)
+    _sureness(sheet, told["confidence"], headline(report))
+    if "stability" in told:
+        _stability(sheet, told["stability"], report)
+    found = steps(report)
+    count = _steps_that_fit(sheet, found, sheet.left_over - _PLACES)
+    height = sheet.left_over - _next_height(sheet, found, count)
+    _places(sheet, told, spectrum, plane, height)
+    _next(sheet, found, count)
+    return sheet.figure
 
 
-def _panels(report: Report) -> list[SpectrumResult | LandscapeResult]:
-    found = []
-    for _, result in report.analyses():
-        drawable = isinstance(result, LandscapeResult) and masked_loss(result).count() > 0
-        if isinstance(result, SpectrumResult) or drawable:
-            found.append(result)
-    return found
+def _sharpness(sheet: Sheet, section: Section, result: SpectrumResult) -> None:
+    top, half = sheet.y, 0.42 * sheet.width
+    with sheet.column(half + _APART, sheet.width - half - _APART):
+        # Room for the legend.
+        sheet.y += 0.42
+        axes = sheet.axes(_DENSITY, 0.5)
+        draw_density(axes, result)
+        axes.legend(
+            loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, fontsize=size("tiny"),
+            borderaxespad=0.1, borderpad=0.1, labelspacing=0.2,
+        )  # fmt: skip
+        _shrink(axes)
+    with sheet.column(0.0, half):
+        sheet.heading(section.question)
+        sheet.paragraph(section.lead)
+        text_end = sheet.y
+    sheet.y = max(top + 0.42 + _DENSITY, text_end)
 
 
-def _draw_panel(axes: Axes, result: SpectrumResult | LandscapeResult) -> None:
-    if isinstance(result, SpectrumResult):
-        draw_density(axes, result, ends=False)
-        axes.set_title("Spectrum")
-    else:
-        draw_map(axes, result)
-        axes.set_title("Landscape")
+def _sureness(sheet: Sheet, section: Section, rows: list[tuple[str, Estimate | Label]]) -> None:
+    sheet.heading(section.question)
+    sheet.paragraph(section.lead)
+    for note in section.notes:
+        sheet.paragraph(note, Look("small", WARNING, most=2))
+    shown = rows[:_ROWS]
+    per_column = -(-len(shown) // 2)
+    width = (sheet.width - _APART) / 2
+    end = sheet.y
+    for column, part in enumerate((shown[:per_column], shown[per_column:])):
+        with sheet.column(column * (width + _APART), width):
+            for path, value in part:
+                sheet.row(_cells(path, value))
+            end = max(end, sheet.y)
+    sheet.y = end
+    if any(
+        isinstance(value, Estimate) and value.exists and not value.converged for _, value in shown
+    ):
+        sheet.paragraph("* not converged: the interval is wider than was asked for.", _FAINT)
+    if len(rows) > len(shown):
+        sheet.paragraph(f"… and {len(rows) - len(shown)} more in the report.", _FAINT)
 
 
-def _lines(axes: Axes, count: float) -> None:
-    axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(count, 0)
+def _cells(path: str, value: Estimate | Label) -> list[tuple[float, str, Look]]:
+    tiny = Look("tiny")
+    name = (0.0, path, tiny)
+    if isinstance(value, Label):
+        return [name, (_NAMES, metric(value), tiny)]
+    if not value.exists:
+        return [name, (_NAMES, metric(value), Look("tiny", GREY))]
+    look = tiny if value.converged else Look("tiny", WARNING)
+    sure = confidence(value).replace(", not converged", "*").replace("not converged", "*")
+    number = metric(value)
+    # Where both have no room, the number matters; its interval says most of the rest.
+    both = f"{number}  {sure}"
+    fits = text_width(both, size("tiny")) < _VALUES
+    return [name, (_NAMES, both if fits else number, look)]
 
 
-def _draw_metrics(axes: Axes, rows: list[tuple[str, Estimate | Label]]) -> None:
-    _lines(axes, len(rows) + 1.5)
-    for place, head in ((0.0, "metric"), (0.33, "value"), (0.78, "confidence")):
-        axes.text(place, 0.6, head, color=GREY, fontsize=8, va="center")
-    for row, (path, value) in enumerate(rows, start=1):
-        y = row + 0.6
-        if row % 2:
-            axes.axhspan(y - 0.5, y + 0.5, color="#F4F4F4", lw=0)
-        missing = isinstance(value, Estimate) and not value.exists
-        color = GREY if missing else "black"
-        axes.text(0.0, y, f" {path}", va="center")
-        axes.text(0.33, y, _cut(metric(value), 84 if missing else 62), va="center", color=color)
-        if isinstance(value, Estimate):
-            sure = confidence(value)
-            tone = OUTCOME_COLORS["violated"] if value.exists and not value.converged else "#444444"
-            axes.text(0.78, y, sure, va="center", fontsize=8, color=tone)
-
-
-def _draw_verdicts(axes: Axes, report: Report) -> None:
-    _lines(axes, 1.9 * len(report.verdicts) + 1.5)
-    axes.text(0.0, 0.6, "condition", color=GREY, fontsize=8, va="center")
-    axes.text(0.33, 0.6, "verdict", color=GREY, fontsize=8, va="center")
-    for row, verdict in enumerate(report.verdicts):
-        y = 1.6 + 1.9 * row
+def _stability(sheet: Sheet, section: Section, report: Report) -> None:
+    sheet.heading(section.question)
+    sheet.paragraph(section.lead)
+    for verdict in report.verdicts[:_VERDICTS]:
         color = OUTCOME_COLORS[verdict.verdict]
-        axes.text(0.0, y, f" {verdict.id}", va="center")
-        axes.text(0.33, y, outcome(verdict.verdict), va="center", color=color, fontweight="bold")
-        axes.text(0.33, y + 0.85, _cut(verdict.why, 95), va="center", fontsize=8, color="#444444")
+        name = verdict.id.rpartition(".")[2].replace("_", " ")
+        top = sheet.y
+        sheet.mark(MARKERS[verdict.verdict], color, hollow=verdict.verdict == "not_applicable")
+        bold = Look("small", color, bold=True, indent=0.17, most=2)
+        with sheet.column(0.0, 2.5):
+            sheet.paragraph(f"{name}: {outcome(verdict.verdict)}", bold, gap=0.02)
+            name_end = sheet.y
+        with sheet.column(2.5, sheet.width - 2.5):
+            sheet.paragraph(verdict.why, Look("small", most=2), gap=0.02)
+            sheet_end = sheet.y
+        sheet.y = max(top, name_end, sheet_end)
+    hidden = len(report.verdicts) - _VERDICTS
+    if hidden > 0:
+        sheet.paragraph(f"… and {hidden} more in the report.", _FAINT)
 
 
-def _cut(text: str, length: int) -> str:
-    return symbols(textwrap.shorten(text, length, placeholder=" …"))
+def _places(
+    sheet: Sheet, told: dict[str, Section], spectrum: Any, plane: Any, height: float
+) -> None:
+    """Which layers, and the plane, side by side, in the height that is left."""
+    start = sheet.y
+    width = (sheet.width - _APART) / 2
+    end = start
+    if spectrum is not None and "layers" in told:
+        with sheet.column(0.0, width):
+            tall = _room(sheet, told["layers"], height)
+            if tall:
+                chosen = largest(spectrum.layers, max(1, min(_LAYERS, int((tall - 0.42) / 0.17))))
+                axes = sheet.axes(min(tall, 0.45 + 0.24 * len(chosen)), 1.15)
+                draw_traces(axes, spectrum.layers, chosen, 1.1)
+                axes.set_xlabel("trace (loss units), interval; share")
+                _shrink(axes)
+            end = max(end, sheet.y)
+    if plane is not None and "landscape" in told:
+        with sheet.column(width + _APART if end > start else 0.0, width):
+            tall = _room(sheet, told["landscape"], height)
+            if tall and masked_loss(plane).count():
+                axes = sheet.axes(tall, 0.55, 0.4, 0.55)
+                draw_map(axes, plane)
+                names = f"α: {_direction(plane, 0)}, β: {_direction(plane, 1)}"
+                axes.set_xlabel(f"α (parameter norm)\n{names}")
+                axes.set_ylabel("β")
+                axes.xaxis.set_major_locator(MaxNLocator(5))
+                axes.yaxis.set_major_locator(MaxNLocator(5))
+                _shrink(axes)
+            end = max(end, sheet.y)
+    sheet.y = end
+
+
+def _direction(plane: LandscapeResult, index: int) -> str:
+    return symbols(fitted(plane.axes.names[index], 1.5, size("tiny")))
+
+
+def _room(sheet: Sheet, section: Section, height: float) -> float:
+    """Write the section's text; the height left for its plot, 0 where that is too little."""
+    top = sheet.y
+    sheet.heading(section.question)
+    # The shortest answer: the plots below take the room.
+    answer = f"{capital(section.answer)}." if section.answer else section.lead
+    sheet.paragraph(answer, Look(most=4))
+    for note in section.notes:
+        sheet.paragraph(note, Look("small", WARNING, most=3))
+    rest = height - (sheet.y - top)
+    return min(rest, _MOST) if rest >= _LEAST else 0.0
+
+
+def _shrink(axes: Axes) -> None:
+    """Labels as small as the page's small print."""
+    for panel in root(axes).axes:
+        panel.tick_params(labelsize=size("tiny"))
+        for label in (panel.xaxis.label, panel.yaxis.label):
+            label.set_fontsize(size("tiny"))
+
+
+def _next_lines(found: tuple[Step, ...], most: int) -> list[tuple[str, Look]]:
+    lines: list[tuple[str, Look]] = []
+    for number, step in enumerate(found[:most], start=1):
+        lines.append((f"{number}. {step.text}", Look(most=3)))
+        if step.command:
+            lines.append((step.command, Look("small", "#444444", indent=0.17, most=4, whole=True)))
+    if len(found) > most:
+        lines.append((f"… and {len(found) - most} more: see lla report.", _FAINT))
+    return lines
+
+
+def _steps_that_fit(sheet: Sheet, found: tuple[Step, ...], room: float) -> int:
+    """How many steps there is room for, the first always."""
+    counts = range(min(len(found), _STEPS), 1, -1)
+    return next((count for count in counts if _next_height(sheet, found, count) <= room), 1)
+
+
+def _next_height(sheet: Sheet, found: tuple[Step, ...], most: int) -> float:
+    lines = _next_lines(found, most)
+    return 0.39 + sum(len(sheet.lines_of(text, look)) * look.line + 0.04 for text, look in lines)
+
+
+def _next(sheet: Sheet, found: tuple[Step, ...], most: int) -> None:
+    sheet.heading("What to do next")
+    for text, look in _next_lines(found, most):
+        sheet.paragraph(text, look)

@@ -220,3 +220,8 @@ def texts(figure):
     from matplotlib.text import Text
 
     return "\n".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
+
+
+def lines(axes):
+    """The lines of some axes by their labels."""
+    return {line.get_label(): line for line in axes.lines}

@@ -1,9 +1,12 @@
 import os
+import re
 
 import matplotlib.pyplot as plt
 import pytest
 from lla_plots import summary
 from lla_plots.draw import draw, render, save
+from matplotlib.text import Text
+from PIL import Image
 
 from lla.errors import ConfigurationError, ReportError
 from tests.plots import build
@@ -14,6 +17,7 @@ ALL = [
     "layers",
     "stability",
     "landscape",
+    "landscape_contour",
     "surface",
     "landscape_cuts",
     "saliency",
@@ -29,7 +33,7 @@ def test_all_figures_in_order():
 @pytest.mark.parametrize(
     ("only", "names"),
     [
-        (("landscape",), ["landscape", "surface", "landscape_cuts"]),
+        (("landscape",), ["landscape", "landscape_contour", "surface", "landscape_cuts"]),
         (("surface", "layers"), ["layers", "surface"]),
         (("summary",), ["summary"]),
         (("baseline",), []),
@@ -44,16 +48,50 @@ def test_missing_results_leave_out_their_figures():
     assert list(draw(report)) == ["spectrum", "layers", "stability", "summary"]
 
 
-def test_the_summary_tells_numbers_and_verdicts():
+def test_the_summary_answers_the_questions_of_a_reader():
     figure = summary.figure(build.report())
     said = texts(figure)
+    for heading in (
+        "How sharp is it?",
+        "How sure are we?",
+        "Is it stable at its learning rate?",
+        "Which layers carry the curvature?",
+        "What does the loss look like around it?",
+        "What to do next",
+    ):
+        assert heading in said
     assert "hessian/lambda_max" in said
-    assert "17.00 [16.50, 17.50]" in said
-    assert "95 %, not converged" in said
+    assert "17.00 [16.50, 17.50]  95 %" in said
+    assert "20.00 [19.50, 20.50]  95 %*" in said
+    assert "* not converged" in said
     assert "mainly positive" in said
-    for words in ("violated", "inconclusive", "not applicable", "why b"):
+    for words in ("b: violated", "d: inconclusive", "c: not applicable", "why b"):
         assert words in said
-    assert len(figure.subfigs) == 3
+    assert "1. Lower the learning rate" in said
+    labels = {axes.get_xlabel() for axes in figure.axes}
+    assert "eigenvalue of the Hessian (loss units)" in labels
+    assert "trace (loss units), interval; share" in labels
+
+
+def test_the_summary_is_a_page_of_a4():
+    for report in (build.report(), build.report(spectrum=None, landscape=None)):
+        size = summary.figure(report).get_size_inches()
+        assert list(size * 25.4) == pytest.approx([210, 297])
+
+
+def test_the_summarys_text_and_plots_stay_on_the_page():
+    verdicts = build.stability()
+    many = verdicts.__class__(**{**vars(verdicts), "verdicts": verdicts.verdicts * 2})
+    figure = summary.figure(build.report("runs/" + "long-name," * 40 + ".pt", stability=many))
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    for text in figure.texts:
+        box = text.get_window_extent(renderer)
+        assert figure.bbox.x0 <= box.x0, text.get_text()
+        assert box.x1 <= figure.bbox.x1, text.get_text()
+        assert box.y0 >= 0, text.get_text()
+    places = [axes.get_position() for axes in figure.axes]
+    assert all(place.y0 > 0.02 for place in places)
 
 
 def test_the_summary_of_a_bare_report():
@@ -121,3 +159,49 @@ def test_an_unknown_format_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="gif"):
         save(build.report(), tmp_path, ("gif",))
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "inches"), [("full", 180), ("column", 85), ("120mm", 120)])
+def test_figures_have_the_width_that_is_asked_for(tmp_path, width, inches):
+    (path,) = save(build.report(), tmp_path, ("png",), ("stability",), width)
+    with Image.open(path) as picture:
+        assert picture.width / 200 * 25.4 == pytest.approx(inches, abs=0.2)
+
+
+@pytest.mark.parametrize("width", ["wide", "", "5", "9000", "nan", "inf"])
+def test_a_width_that_is_none_is_refused_before_anything_is_written(tmp_path, width):
+    with pytest.raises(ConfigurationError, match="is no width"):
+        save(build.report(), tmp_path / "figures", width=width)
+    assert not os.listdir(tmp_path)
+
+
+def test_text_is_large_enough_to_read_at_every_width():
+    for width in (180.0, 85.0):
+        for name, figure in draw(build.report(), width=width).items():
+            for text in figure.findobj(Text):
+                if text.get_text().strip() and text.get_visible():
+                    assert text.get_fontsize() >= 6.0, (name, text.get_text())
+
+
+def test_files_carry_title_and_digest_in_their_metadata(tmp_path):
+    png, svg, pdf = save(build.report(), tmp_path, ("png", "svg", "pdf"), only=("stability",))
+    with Image.open(png) as picture:
+        assert "sha256 0123456789ab" in picture.text["Description"]
+        assert picture.text["Title"].startswith("Largest stable learning rates")
+    assert "sha256 0123456789ab" in svg.read_text()
+    assert b"Largest stable learning rates" in pdf.read_bytes()
+
+
+def test_vector_files_bring_their_letters(tmp_path):
+    svg, pdf = save(build.report(), tmp_path, ("svg", "pdf"), only=("stability",))
+    # Paths in the SVG: nothing to look for on the reader's machine.
+    assert "<text" not in svg.read_text()
+    assert "font-family" not in svg.read_text()
+    fonts = re.findall(rb"/Subtype /(Type3|CIDFontType2|TrueType)", pdf.read_bytes())
+    assert b"CIDFontType2" in fonts
+    assert b"Type3" not in fonts
+    assert b"/FontFile2" in pdf.read_bytes()
+
+
+def test_letters_that_the_font_lacks_neither_warn_nor_stop(tmp_path):
+    save(build.report("runs/模型.pt"), tmp_path, only=("stability", "summary"))

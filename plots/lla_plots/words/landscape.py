@@ -62,6 +62,7 @@ def sections(result: LandscapeResult) -> Sequence[Section]:
                     interactive.surface(result),
                 ),
                 Shown("landscape", "The same as a map, from above", seen),
+                Shown("landscape_contour", "The same as contours, each with its loss", seen),
                 Shown("landscape_cuts", "Cuts through the weights, with the quadratic model", lead),
             ),
             tables=(metrics(result, "landscape"),),
