@@ -32,7 +32,7 @@ from lla.analyses.landscape import LandscapeConfig
 from lla.analyses.landscape.evaluation import Linear, Surveyor
 from lla.analyses.landscape.planes import surface_of
 from lla.analyses.landscape.setting import Setting, setting_of
-from lla.execution import followed, workspace_of
+from lla.execution import workspace_of
 from lla.problem import Problem
 from lla.problem.problem import copied
 from lla.progress import Silent

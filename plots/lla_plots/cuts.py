@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator
 from lla.analyses.landscape import LandscapeResult
 from lla.estimate import Estimate
 from lla.numbers import interval, number
-from lla_plots.plane import axis_labels, center, masked_loss, warnings
+from lla_plots.plane import axis_labels, center, masked_loss, surface_of, warnings
 from lla_plots.style import (
     BLACK,
     BLUE,
@@ -47,7 +47,7 @@ def draw_cuts(result: LandscapeResult, caption: str) -> Figure:
         page_width(), height, caption, title=title, notes=_notes(result), legend=_legend(result)
     )
     panels = figure.subplots(rows, columns, sharey=True)
-    surface, loss = result.surface, masked_loss(result)
+    surface, loss = surface_of(result), masked_loss(result)
     quadratic = np.asarray(surface.quadratic, dtype=np.float64)
     alpha, beta, _ = center(result)
     cuts = (
@@ -106,7 +106,7 @@ def _shade_radius(axes: Axes, radius: Estimate) -> None:
 
 def _holds(result: LandscapeResult) -> str:
     """How far the model holds, and what that means: how far it is off on the points within."""
-    radius, surface = result.quadratic_radius, result.surface
+    radius, surface = result.quadratic_radius, surface_of(result)
     inside = np.hypot(surface.alpha[:, None], surface.beta[None, :]) <= radius.low
     off = np.abs(masked_loss(result) - surface.quadratic)[inside].max()
     meaning = "" if np.ma.is_masked(off) else f" (off by ≤ {number(float(off), 2)})"

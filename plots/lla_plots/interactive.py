@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
 from lla.numbers import number
-from lla_plots.plane import axis_labels, masked_loss
+from lla_plots.plane import axis_labels, masked_loss, surface_of
 from lla_plots.spectrum import density_limits
 from lla_plots.style import BLUE, VERMILLION, log_worthy
 
@@ -104,8 +104,8 @@ def surface(result: LandscapeResult) -> Figure | None:
     ticks = _ticks(low, high, logarithmic)
     sheet = {
         "type": "surface",
-        "x": _plain(result.surface.alpha),
-        "y": _plain(result.surface.beta),
+        "x": _plain(surface_of(result).alpha),
+        "y": _plain(surface_of(result).beta),
         "z": _plain(height.T),
         "text": [[number(float(v)) for v in row] for row in np.ma.filled(loss, np.nan).T],
         "hovertemplate": "α = %{x:.4g}<br>β = %{y:.4g}<br>loss %{text}<extra></extra>",
@@ -155,15 +155,15 @@ def _ticks(low: float, high: float, logarithmic: bool) -> dict[str, Any]:
 
 
 def _checkpoint(result: LandscapeResult, height: np.ndarray) -> list[dict[str, Any]]:
-    alpha = int(np.argmin(np.abs(result.surface.alpha)))
-    beta = int(np.argmin(np.abs(result.surface.beta)))
+    alpha = int(np.argmin(np.abs(surface_of(result).alpha)))
+    beta = int(np.argmin(np.abs(surface_of(result).beta)))
     if not np.isfinite(height[alpha, beta]):
         return []
     marker = {
         "type": "scatter3d",
         "mode": "markers",
-        "x": [float(result.surface.alpha[alpha])],
-        "y": [float(result.surface.beta[beta])],
+        "x": [float(surface_of(result).alpha[alpha])],
+        "y": [float(surface_of(result).beta[beta])],
         "z": [float(height[alpha, beta])],
         "marker": {"color": VERMILLION, "size": 6, "line": {"color": "white", "width": 1}},
         "hovertemplate": "checkpoint<extra></extra>",

@@ -16,12 +16,14 @@ from matplotlib.text import Text
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
 from lla_plots.cuts import draw_cuts
+from lla_plots.lines import draw_band, draw_lines, draw_panel, draw_path
 from lla_plots.plane import (
     axis_labels,
     color_bar,
     contour_levels,
     loss_norm,
     masked_loss,
+    surface_of,
     warnings,
 )
 from lla_plots.style import (
@@ -38,6 +40,13 @@ from lla_plots.text import symbols
 
 __all__ = ["draw_map", "figures"]
 
+_TRAJECTORY: dict[str, Any] = {
+    "color": "#E69F00", "lw": 1.4, "marker": "o", "ms": 3.5, "mec": "black", "mew": 0.5
+}  # fmt: skip
+_MINIMUM: dict[str, Any] = {
+    "marker": "v", "ms": 6, "mfc": "white", "mec": "black", "mew": 0.9, "ls": "none"
+}  # fmt: skip
+_SADDLE: dict[str, Any] = {"marker": "x", "ms": 6, "color": "black", "mew": 1.4, "ls": "none"}
 _HOLES: dict[str, Any] = {"fc": "#E4E4E4", "ec": "#8A8A8A", "hatch": "xxx", "lw": 0.0}
 # Share of the plane, around its middle, in which contours are labelled.
 _LABELLED = 0.9
@@ -48,9 +57,21 @@ _HEIGHT = {False: 4.6, True: 3.0}
 def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
     """Draw ``landscape``, ``landscape_contour``, ``surface`` and ``landscape_cuts``.
 
-    Where no point is finite, only ``landscape``, which says so.
+    Where no point is finite, only ``landscape``, which says so. Beside them ``landscape_lines``,
+    ``landscape_path``, ``landscape_panel`` and ``landscape_band``, where there are such.
     """
-    drawn = {"landscape": _map(result, caption)}
+    drawn = {}
+    if result.profiles is not None:
+        drawn["landscape_lines"] = draw_lines(result, caption)
+    if result.path is not None:
+        drawn["landscape_path"] = draw_path(result, caption)
+    if result.surface is None:
+        return drawn
+    if result.panel:
+        drawn["landscape_panel"] = draw_panel(result, caption)
+    if result.band is not None:
+        drawn["landscape_band"] = draw_band(result, caption)
+    drawn["landscape"] = _map(result, caption)
     if masked_loss(result).count():
         drawn["landscape_contour"] = _contour(result, caption)
         drawn["surface"] = draw_surface(result, caption)
@@ -88,7 +109,7 @@ def draw_map(axes: Axes, result: LandscapeResult) -> None:
     """
     loss = masked_loss(result)
     norm = loss_norm(loss)
-    alpha, beta = result.surface.alpha, result.surface.beta
+    alpha, beta = surface_of(result).alpha, surface_of(result).beta
     _hatch_holes(axes)
     mesh = axes.pcolormesh(alpha, beta, loss.T, norm=norm, shading="nearest", rasterized=True)
     if _slopes(loss):
@@ -103,7 +124,7 @@ def _draw_contours(axes: Axes, result: LandscapeResult) -> None:
     """Labelled lines on white, thicker every other: what a photocopy keeps."""
     loss = masked_loss(result)
     norm = loss_norm(loss)
-    alpha, beta = result.surface.alpha, result.surface.beta
+    alpha, beta = surface_of(result).alpha, surface_of(result).beta
     # Only the points that are not finite are hatched, a cell each.
     holes = np.ma.masked_array(loss.filled(0.0), mask=np.ma.getmaskarray(loss))
     _hatch_holes(axes)
@@ -150,13 +171,41 @@ def _hatch_holes(axes: Axes) -> None:
 
 
 def _mark_checkpoint(axes: Axes, result: LandscapeResult) -> None:
-    alpha, beta = result.surface.alpha, result.surface.beta
+    alpha, beta = surface_of(result).alpha, surface_of(result).beta
+    _mark_trajectory(axes, result)
+    _mark_topology(axes, result)
     axes.plot(0, 0, "*", ms=12, mfc=VERMILLION, mec="white", mew=0.9, label="checkpoint", ls="none")
     axes.set_xlim(float(alpha[0]), float(alpha[-1]))
     axes.set_ylim(float(beta[0]), float(beta[-1]))
     x_label, y_label = (symbols(label).replace(", λ", ",\nλ") for label in axis_labels(result))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
+
+
+def _mark_trajectory(axes: Axes, result: LandscapeResult) -> None:
+    if result.trajectory is not None:
+        axes.plot(*result.trajectory.coordinates.T, **_TRAJECTORY)
+
+
+def _mark_topology(axes: Axes, result: LandscapeResult) -> None:
+    """Minima and the saddles between them, where there is more than one."""
+    found = result.topology
+    if found is None or len(found.loss) < 2:
+        return
+    axes.plot(found.alpha, found.beta, **_MINIMUM)
+    axes.plot(found.saddle_alpha, found.saddle_beta, **_SADDLE)
+
+
+def _marks(result: LandscapeResult) -> list[Line2D | Patch]:
+    found: list[Line2D | Patch] = []
+    if result.trajectory is not None:
+        away = float(result.trajectory.distance.max())
+        words = f"{len(result.trajectory.names)} checkpoints, up to {number(away, 2)} off the plane"
+        found.append(Line2D([], [], label=words, **_TRAJECTORY))
+    if result.topology is not None and len(result.topology.loss) > 1:
+        found.append(Line2D([], [], label=f"{len(result.topology.loss)} minima", **_MINIMUM))
+        found.append(Line2D([], [], label="saddles between them", **_SADDLE))
+    return found
 
 
 def _legend(result: LandscapeResult, *, radius: bool = False) -> list[Line2D | Patch]:
@@ -169,4 +218,4 @@ def _legend(result: LandscapeResult, *, radius: bool = False) -> list[Line2D | P
         found.append(Line2D([], [], ls="--", color=GREEN, label=words))
     if np.ma.getmaskarray(masked_loss(result)).any():
         found.append(Patch(**_HOLES, label="loss not finite"))
-    return found
+    return [*found, *_marks(result)]

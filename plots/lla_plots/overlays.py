@@ -16,7 +16,7 @@ from lla.analyses.spectrum import Density, SpectrumResult
 from lla.estimate import student_quantile
 from lla.numbers import number
 from lla.report import Report
-from lla_plots.plane import masked_loss
+from lla_plots.plane import masked_loss, surface_of
 from lla_plots.style import (
     BLUE,
     GREEN,
@@ -213,7 +213,9 @@ def draw_cuts(reports: Sequence[Report], names: Sequence[str]) -> Figure | None:
     chosen = [
         index
         for index, one in enumerate(reports)
-        if "landscape" in one.results and masked_loss(one.results["landscape"]).count()
+        if "landscape" in one.results
+        and one.results["landscape"].surface is not None
+        and masked_loss(one.results["landscape"]).count()
     ]
     if len(chosen) < 2:
         return None
@@ -222,7 +224,7 @@ def draw_cuts(reports: Sequence[Report], names: Sequence[str]) -> Figure | None:
     drawn = []
     for index in chosen:
         result = reports[index].results["landscape"]
-        surface, loss = result.surface, masked_loss(result)
+        surface, loss = surface_of(result), masked_loss(result)
         alpha, beta = (int(np.argmin(np.abs(x))) for x in (surface.alpha, surface.beta))
         color, line = report_style(index, len(reports))
         cuts = ((surface.alpha, loss[:, beta]), (surface.beta, loss[alpha, :]))

@@ -11,7 +11,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lla.analyses.landscape import LandscapeResult
+from lla.analyses.landscape import NOT_FINITE, LandscapeResult, Surface
 from lla.estimate import Estimate
 from lla.numbers import interval, number
 from lla_plots.style import log_worthy, root
@@ -23,19 +23,32 @@ __all__ = [
     "contour_levels",
     "loss_norm",
     "masked_loss",
+    "surface_of",
     "warnings",
 ]
 
-_NOT_FINITE = 2
 _CENTER_TOLERANCE = 1e-6
 _COSINE_TOLERANCE = 1e-3
 _CURVATURE_TOLERANCE = 0.05
 
 
+def surface_of(result: LandscapeResult) -> Surface:
+    """The surface of a landscape over a plane.
+
+    Raises:
+        ValueError: The landscape is of lines.
+    """
+    if result.surface is None:
+        raise ValueError("a landscape of lines has no surface")
+    return result.surface
+
+
 def masked_loss(result: LandscapeResult) -> np.ma.MaskedArray[Any, Any]:
-    """The loss, shape (α, β), with the points that are not finite masked."""
+    """The loss, shape (α, β) or (line, point), with what is not finite masked."""
+    if result.surface is None:
+        return np.ma.masked_invalid(result.profiles.loss if result.profiles else np.empty((0, 0)))
     loss = np.asarray(result.surface.loss, dtype=np.float64)
-    bad = (np.asarray(result.surface.status) == _NOT_FINITE) | ~np.isfinite(loss)
+    bad = (np.asarray(result.surface.status) == NOT_FINITE) | ~np.isfinite(loss)
     return np.ma.masked_array(loss, mask=bad)
 
 
@@ -72,12 +85,17 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
         )
     if result.cosine.exists and abs(result.cosine.value) > _COSINE_TOLERANCE:
         cosine = number(result.cosine.value, 2)
-        found.append(f"check failed: the directions are not orthogonal, their cosine is {cosine}")
+        # Eigenvectors are orthogonal; other directions need not be.
+        broken = "check failed: " if np.isfinite(result.axes.eigenvalues).all() else ""
+        found.append(f"{broken}the directions are not orthogonal, their cosine is {cosine}")
     for index, measured in enumerate((result.curvature_alpha, result.curvature_beta)):
         found += _curvature_check(result, index, measured)
     hidden = int(np.ma.getmaskarray(masked_loss(result)).sum())
     if hidden:
-        found.append(f"{hidden} of {result.surface.loss.size} points are not finite (hatched)")
+        where = " (hatched)" if result.surface else ""
+        found.append(f"{hidden} of {masked_loss(result).size} points are not finite{where}")
+    if result.checks.value == "failed" and not found:
+        found.append(f"check failed: {result.checks.why}")
     return tuple(found)
 
 
@@ -97,6 +115,14 @@ def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) ->
 
 def center(result: LandscapeResult) -> tuple[int, int, float]:
     """Indices of the grid point nearest to the checkpoint, and the loss there."""
+    if result.surface is None:
+        distance, loss = (
+            (result.profiles.distance, result.profiles.loss)
+            if result.profiles
+            else (np.zeros((1, 1)), np.full((1, 1), np.nan))
+        )
+        point = int(np.argmin(np.abs(distance[0])))
+        return 0, point, float(loss[0, point])
     alpha = int(np.argmin(np.abs(result.surface.alpha)))
     beta = int(np.argmin(np.abs(result.surface.beta)))
     return alpha, beta, float(result.surface.loss[alpha, beta])

@@ -178,7 +178,7 @@ def _places(
     if plane is not None and "landscape" in told:
         with sheet.column(width + _APART if end > start else 0.0, width):
             tall = _room(sheet, told["landscape"], height)
-            if tall and masked_loss(plane).count():
+            if tall and plane.surface is not None and masked_loss(plane).count():
                 axes = sheet.axes(tall, 0.55, 0.4, 0.55)
                 draw_map(axes, plane)
                 names = f"α: {_direction(plane, 0)}, β: {_direction(plane, 1)}"

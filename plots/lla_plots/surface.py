@@ -13,7 +13,15 @@ from matplotlib.ticker import MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
-from lla_plots.plane import axis_labels, center, color_bar, loss_norm, masked_loss, warnings
+from lla_plots.plane import (
+    axis_labels,
+    center,
+    color_bar,
+    loss_norm,
+    masked_loss,
+    surface_of,
+    warnings,
+)
 from lla_plots.style import VERMILLION, narrow, new_figure, page_width, room_of, size
 from lla_plots.text import symbols
 
@@ -34,7 +42,7 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     axes = _axes(figure)
     # mplot3d has no logarithmic axes: the logarithm is drawn, and the ticks say the loss.
     height = np.ma.filled(np.ma.log10(loss) if logarithmic else loss, np.nan)
-    x, y = np.meshgrid(result.surface.alpha, result.surface.beta, indexing="ij")
+    x, y = np.meshgrid(surface_of(result).alpha, surface_of(result).beta, indexing="ij")
     low, high = float(np.nanmin(height)), float(np.nanmax(height))
     span = (high - low) or 1.0
     floor = low - 0.5 * span
@@ -88,7 +96,7 @@ def _name_axes(figure: Figure, result: LandscapeResult) -> None:
 
 def _mark_center(axes: Any, result: LandscapeResult, height: np.ndarray, floor: float) -> None:
     alpha, beta, _ = center(result)
-    a, b = result.surface.alpha[alpha], result.surface.beta[beta]
+    a, b = surface_of(result).alpha[alpha], surface_of(result).beta[beta]
     if np.isfinite(height[alpha, beta]):
         axes.plot([a, a], [b, b], [floor, height[alpha, beta]], color=VERMILLION, lw=1.3, zorder=4)
     axes.plot([a], [b], [floor], "*", color=VERMILLION, mec="white", ms=10, zorder=5)

@@ -28,36 +28,43 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     if problem.space.size < 2 and config.form != "lines" and config.axes == ("hessian",):
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
     setting = setting_of(problem, config, workspace)
-    other = _also(problem, config)
-    if _is_plane(setting, config):
-        drawn = surface_of(setting, config, workspace.progress, other)
-        parts = {
-            "surface": drawn.surface,
-            "trajectory": trajectory_of(setting),
-            "band": band_of(problem, config, workspace, setting, drawn.surface),
-            "topology": topology_of(*setting.axes, drawn.surface.loss, drawn.surface.error),
-            "panel": _panel(problem, config, workspace),
-        }
-        loss, error, share = drawn.surface.loss, drawn.error, drawn.share
-        residual = loss - drawn.surface.quadratic
-        known = np.isfinite(drawn.surface.quadratic).all()
-        radius = (
-            quadratic_radius(*setting.axes, residual, config.residual * config.rise)
-            if known
-            else _no_model()
-        )
-    else:
-        profiles = _profiles(setting, workspace, other)
-        parts = {"profiles": profiles, "panel": {}}
-        loss, error, share = profiles.loss, 0.0, 1.0
-        radius = Estimate.missing("it is measured on a plane", units="parameter norm")
+    draw = _over_plane if _is_plane(setting, config) else _along_lines
+    result = draw(setting, problem, config, workspace)
+    return replace(result, **way_of(setting, config, workspace))
+
+
+def _over_plane(
+    setting: Setting, problem: Problem, config: LandscapeConfig, workspace: Workspace
+) -> LandscapeResult:
+    drawn = surface_of(setting, config, workspace.progress, _also(problem, config))
+    surface = drawn.surface
+    radius = _no_model()
+    if np.isfinite(surface.quadratic).all():
+        alpha, beta = setting.axes
+        residual = surface.loss - surface.quadratic
+        radius = quadratic_radius(alpha, beta, residual, config.residual * config.rise)
     return replace(
-        _checked(setting, problem, loss, config),
-        **way_of(setting, config, workspace),
+        _checked(setting, problem, surface.loss, config),
         quadratic_radius=radius,
-        evaluated=Estimate.exact(share, method="count of points"),
-        filling_error=_filling(error),
-        **parts,
+        evaluated=Estimate.exact(drawn.share, method="count of points"),
+        filling_error=_filling(drawn.error),
+        surface=surface,
+        trajectory=trajectory_of(setting),
+        topology=topology_of(*setting.axes, surface.loss, surface.error),
+        band=band_of(problem, config, workspace, setting, surface),
+        panel=_panel(problem, config, workspace),
+    )
+
+
+def _along_lines(
+    setting: Setting, problem: Problem, config: LandscapeConfig, workspace: Workspace
+) -> LandscapeResult:
+    profiles = _profiles(setting, workspace, _also(problem, config))
+    why = "it is measured on a plane"
+    return replace(
+        _checked(setting, problem, profiles.loss, config),
+        quadratic_radius=Estimate.missing(why, units="parameter norm"),
+        profiles=profiles,
     )
 
 

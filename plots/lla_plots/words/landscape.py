@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lla.analyses.landscape import LandscapeResult
+from lla.analyses.landscape import LandscapeResult, Surface
 from lla.numbers import interval, number
 from lla_plots import interactive
 from lla_plots.parts import Action, Section, Shown
@@ -21,9 +21,54 @@ _CENTER_TOLERANCE = 1e-6
 
 
 def sections(result: LandscapeResult) -> Sequence[Section]:
-    """The loss over the plane, in words and as surface, map and cuts."""
+    """The loss around the weights, in words and figures."""
+    if result.surface is None:
+        return (_lines(result),)
+    return (_plane(result, result.surface),)
+
+
+def _lines(result: LandscapeResult) -> Section:
+    """The loss along lines."""
+    loss = masked_loss(result)
+    names = "; ".join(result.axes.names)
+    lead = f"This is the loss along lines through the weights: {names}. It goes from "
+    lead += f"{number(float(loss.min()))} to {number(float(loss.max()))}. {_checks(result)}"
+    shown = [Shown("landscape_lines", "Loss along each line", lead)]
+    if result.barrier.exists:
+        lead += " On the straight way to the other checkpoint the loss rises above the higher end "
+        lead += f"by {told(result.barrier)}."
+    if result.path is not None:
+        lead += f" On the curve that was trained it rises by {told(result.curve_barrier)}."
+        shown.append(Shown("landscape_path", "Ways to the other checkpoint", lead))
+    return Section(
+        "landscape", _QUESTION, "", lead, 50,
+        notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
+        figures=tuple(shown),
+        tables=(metrics(result, "landscape"),),
+    )  # fmt: skip
+
+
+def _checks(result: LandscapeResult) -> str:
+    found = result.checks
+    if found.value == "passed":
+        return "Its centre and its curvatures are what the checkpoint and the Hessian say."
+    why = f": {found.why}" if found.why else ""
+    return f"Its checks are {found.value}{why}."
+
+
+def _beside(result: LandscapeResult) -> tuple[Shown, ...]:
+    """Figures that only some landscapes have."""
+    found = []
+    if result.panel:
+        found.append(Shown("landscape_panel", "The same loss on other planes", ""))
+    if result.band is not None:
+        found.append(Shown("landscape_band", "Mean and quantiles over repeated planes", ""))
+    return tuple(found)
+
+
+def _plane(result: LandscapeResult, surface: Surface) -> Section:
+    """The loss over the plane as surface, map and cuts."""
     alpha, beta, loss = center(result)
-    surface = result.surface
     across = " and the ".join(result.axes.names)
     lead = f"This is the loss over the plane through the weights along the {across}."
     lead += f" From {number(loss)} at the weights it goes to {_ends(surface.loss[:, beta])}"
@@ -45,28 +90,28 @@ def sections(result: LandscapeResult) -> Sequence[Section]:
             else f"quadratic up to a distance of {interval(radius)}"
         )
     low, high = masked_loss(result).min(), masked_loss(result).max()
+    lead += f" {_checks(result)}"
     seen = f"Loss from {number(float(low))} to {number(float(high))}. {lead}"
-    return (
-        Section(
-            "landscape",
-            _QUESTION,
-            answer,
-            lead,
-            50,
-            notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
-            figures=(
-                Shown(
-                    "surface",
-                    "Loss over the plane, as a surface",
-                    seen,
-                    interactive.surface(result),
-                ),
-                Shown("landscape", "The same as a map, from above", seen),
-                Shown("landscape_contour", "The same as contours, each with its loss", seen),
-                Shown("landscape_cuts", "Cuts through the weights, with the quadratic model", lead),
+    return Section(
+        "landscape",
+        _QUESTION,
+        answer,
+        lead,
+        50,
+        notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
+        figures=(
+            Shown(
+                "surface",
+                "Loss over the plane, as a surface",
+                seen,
+                interactive.surface(result),
             ),
-            tables=(metrics(result, "landscape"),),
+            Shown("landscape", "The same as a map, from above", seen),
+            Shown("landscape_contour", "The same as contours, each with its loss", seen),
+            Shown("landscape_cuts", "Cuts through the weights, with the quadratic model", lead),
+            *_beside(result),
         ),
+        tables=(metrics(result, "landscape"),),
     )
 
 

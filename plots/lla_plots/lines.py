@@ -1,0 +1,156 @@
+"""Figures of the loss along lines, along a curve to another checkpoint, and on planes beside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from lla.analyses.landscape import LandscapeResult
+from lla.numbers import interval, number
+from lla_plots.plane import color_bar, loss_norm, warnings
+from lla_plots.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILLION,
+    log_worthy,
+    narrow,
+    new_figure,
+    page_width,
+)
+from lla_plots.text import symbols
+
+__all__ = ["draw_band", "draw_lines", "draw_panel", "draw_path"]
+
+_LOSS: dict[str, Any] = {"color": BLUE, "lw": 1.2, "marker": "o", "ms": 2.2}
+_MODEL: dict[str, Any] = {"color": VERMILLION, "lw": 1.4, "ls": "--"}
+_ALSO: dict[str, Any] = {"color": GREEN, "lw": 1.2, "ls": "-."}
+_PANEL = 2.2  # inches
+
+
+def draw_lines(result: LandscapeResult, caption: str) -> Figure:
+    """Draw the loss along each line, and the model of second order over it."""
+    profiles = result.profiles
+    assert profiles is not None
+    count = len(profiles.names)
+    columns = min(count, 1 if narrow() else 3)
+    rows = math.ceil(count / columns)
+    legend = [Line2D([], [], label="loss", **_LOSS)]
+    if np.isfinite(profiles.quadratic).any():
+        legend.append(Line2D([], [], label="model of second order", **_MODEL))
+    if profiles.also_loss is not None:
+        legend.append(Line2D([], [], label="loss on the further data", **_ALSO))
+    figure = new_figure(
+        page_width(), _PANEL * rows, caption, title="Loss along lines through the checkpoint",
+        notes=warnings(result), legend=legend,
+    )  # fmt: skip
+    panels = np.atleast_1d(figure.subplots(rows, columns, sharey=True, squeeze=False)).ravel()
+    for index, axes in enumerate(panels):
+        if index >= count:
+            axes.set_visible(False)
+            continue
+        _draw_line(axes, result, index)
+        if index % columns == 0:
+            axes.set_ylabel("loss")
+    return figure
+
+
+def _draw_line(axes: Axes, result: LandscapeResult, index: int) -> None:
+    profiles = result.profiles
+    assert profiles is not None
+    distance, loss = profiles.distance[index], profiles.loss[index]
+    known = loss[np.isfinite(loss)]
+    axes.plot(distance, loss, **_LOSS)
+    if known.size:
+        # The model may go anywhere; the loss decides what is seen.
+        low, high = float(known.min()), float(known.max())
+        margin = 0.08 * ((high - low) or 1.0)
+        quadratic = profiles.quadratic[index]
+        seen = np.where(quadratic > high + margin, np.nan, quadratic)
+        axes.plot(distance, seen, **_MODEL)
+        if log_worthy(known):
+            axes.set_yscale("log")
+    if profiles.also_loss is not None:
+        axes.plot(distance, profiles.also_loss[index], **_ALSO)
+    axes.axvline(0, color=GREY, lw=0.8, zorder=0)
+    eigenvalue = float(result.axes.eigenvalues[index])
+    known_value = f"\nλ = {number(eigenvalue)}" if np.isfinite(eigenvalue) else ""
+    axes.set_xlabel(symbols(f"distance, {profiles.names[index]}{known_value}"))
+
+
+def draw_path(result: LandscapeResult, caption: str) -> Figure:
+    """Draw the loss along the trained curve, and along the straight line beside it."""
+    path = result.path
+    assert path is not None
+    curve: dict[str, Any] = {"color": GREEN, "lw": 1.6, "marker": "s", "ms": 2.6}
+    line = {**_LOSS, "ls": "--"}
+    words = (
+        f"line: barrier {interval(result.barrier)}",
+        f"{path.kind[0]} curve: barrier {interval(result.curve_barrier)}",
+    )
+    legend = [Line2D([], [], label=words[0], **line), Line2D([], [], label=words[1], **curve)]
+    figure = new_figure(
+        page_width(), 2.8, caption, title="Ways to the other checkpoint", legend=legend,
+        notes=warnings(result),
+    )  # fmt: skip
+    axes = figure.subplots()
+    axes.plot(path.t, path.straight_loss, **line)
+    axes.plot(path.t, path.loss, **curve)
+    if log_worthy(np.concatenate([path.loss, path.straight_loss])):
+        axes.set_yscale("log")
+    axes.set_xlabel("t: 0 at the checkpoint, 1 at the other")
+    axes.set_ylabel("loss")
+    return figure
+
+
+def draw_panel(result: LandscapeResult, caption: str) -> Figure:
+    """Draw the first plane and those beside it, each with its own axes and the same colours."""
+    from lla_plots.landscape import draw_map
+
+    parts = {"as asked": replace(result, trajectory=None, topology=None)}
+    for name, part in result.panel.items():
+        parts[name] = replace(
+            result, surface=part.surface, axes=part.axes, trajectory=None, topology=None
+        )
+    columns = 1 if narrow() else 2
+    rows = math.ceil(len(parts) / columns)
+    figure = new_figure(
+        page_width(), 2.9 * rows, caption, title="The same loss on other planes",
+        notes=warnings(result),
+    )  # fmt: skip
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(parts) :]:
+        axes.set_visible(False)
+    for axes, (name, part) in zip(panels, parts.items(), strict=False):
+        draw_map(axes, part)
+        axes.set_title(symbols(name))
+    return figure
+
+
+def draw_band(result: LandscapeResult, caption: str) -> Figure:
+    """Draw mean and quantiles of the loss over repeated planes, on one scale."""
+    band = result.band
+    assert band is not None
+    parts = {"10 % quantile": band.low, "mean": band.mean, "90 % quantile": band.high}
+    norm = loss_norm(np.ma.masked_invalid(np.stack(list(parts.values()))))
+    rows, columns = (3, 1) if narrow() else (1, 3)
+    figure = new_figure(
+        page_width(), 2.4 * rows, caption,
+        title=f"Loss over {len(band.loss)} planes of random directions", notes=warnings(result),
+    )  # fmt: skip
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True).ravel()
+    for axes, (name, loss) in zip(panels, parts.items(), strict=True):
+        mesh = axes.pcolormesh(
+            band.alpha, band.beta, loss.T, norm=norm, shading="nearest", rasterized=True
+        )
+        axes.set_title(name)
+        axes.set_xlabel("α (‖d₁‖)")
+    panels[0].set_ylabel("β (‖d₂‖)")
+    color_bar(panels[-1], mesh, "loss")
+    return figure
