@@ -188,12 +188,23 @@ def _mark_trajectory(axes: Axes, result: LandscapeResult) -> None:
 
 
 def _mark_topology(axes: Axes, result: LandscapeResult) -> None:
-    """Minima and the saddles between them, where there is more than one."""
+    """Minima within the plane and the saddles between them, where there is more than one."""
+    found, inside = result.topology, _inside(result)
+    if found is not None and inside.sum() > 1:
+        axes.plot(found.alpha[inside], found.beta[inside], **_MINIMUM)
+        axes.plot(found.saddle_alpha[inside], found.saddle_beta[inside], **_SADDLE)
+
+
+def _inside(result: LandscapeResult) -> np.ndarray:
+    """Which minima are not at the plane's edge, where the loss may go on falling."""
     found = result.topology
-    if found is None or len(found.loss) < 2:
-        return
-    axes.plot(found.alpha, found.beta, **_MINIMUM)
-    axes.plot(found.saddle_alpha, found.saddle_beta, **_SADDLE)
+    if found is None:
+        return np.zeros(0, dtype=bool)
+    surface = surface_of(result)
+    inside: np.ndarray = np.ones(len(found.loss), dtype=bool)
+    for places, axis in ((found.alpha, surface.alpha), (found.beta, surface.beta)):
+        inside &= (places > axis[0]) & (places < axis[-1])
+    return inside
 
 
 def _marks(result: LandscapeResult) -> list[Line2D | Patch]:
@@ -202,8 +213,9 @@ def _marks(result: LandscapeResult) -> list[Line2D | Patch]:
         away = float(result.trajectory.distance.max())
         words = f"{len(result.trajectory.names)} checkpoints, up to {number(away, 2)} off the plane"
         found.append(Line2D([], [], label=words, **_TRAJECTORY))
-    if result.topology is not None and len(result.topology.loss) > 1:
-        found.append(Line2D([], [], label=f"{len(result.topology.loss)} minima", **_MINIMUM))
+    minima = int(_inside(result).sum())
+    if minima > 1:
+        found.append(Line2D([], [], label=f"{minima} minima", **_MINIMUM))
         found.append(Line2D([], [], label="saddles between them", **_SADDLE))
     return found
 

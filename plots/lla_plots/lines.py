@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import interval, number
-from lla_plots.plane import color_bar, loss_norm, warnings
+from lla_plots.plane import color_bar, length_unit, loss_norm, warnings
 from lla_plots.style import (
     BLUE,
     GREEN,
@@ -23,8 +23,9 @@ from lla_plots.style import (
     narrow,
     new_figure,
     page_width,
+    size,
 )
-from lla_plots.text import symbols
+from lla_plots.text import symbols, wrapped
 
 __all__ = ["draw_band", "draw_lines", "draw_panel", "draw_path"]
 
@@ -32,6 +33,7 @@ _LOSS: dict[str, Any] = {"color": BLUE, "lw": 1.2, "marker": "o", "ms": 2.2}
 _MODEL: dict[str, Any] = {"color": VERMILLION, "lw": 1.4, "ls": "--"}
 _ALSO: dict[str, Any] = {"color": GREEN, "lw": 1.2, "ls": "-."}
 _PANEL = 2.2  # inches
+_COLUMNS = 3
 
 
 def draw_lines(result: LandscapeResult, caption: str) -> Figure:
@@ -39,7 +41,7 @@ def draw_lines(result: LandscapeResult, caption: str) -> Figure:
     profiles = result.profiles
     assert profiles is not None
     count = len(profiles.names)
-    columns = min(count, 1 if narrow() else 3)
+    columns = min(count, 1 if narrow() else _COLUMNS)
     rows = math.ceil(count / columns)
     legend = [Line2D([], [], label="loss", **_LOSS)]
     if np.isfinite(profiles.quadratic).any():
@@ -80,8 +82,12 @@ def _draw_line(axes: Axes, result: LandscapeResult, index: int) -> None:
         axes.plot(distance, profiles.also_loss[index], **_ALSO)
     axes.axvline(0, color=GREY, lw=0.8, zorder=0)
     eigenvalue = float(result.axes.eigenvalues[index])
-    known_value = f"\nλ = {number(eigenvalue)}" if np.isfinite(eigenvalue) else ""
-    axes.set_xlabel(symbols(f"distance, {profiles.names[index]}{known_value}"))
+    told = f"{profiles.names[index]}" + (
+        f", λ = {number(eigenvalue)}" if np.isfinite(eigenvalue) else ""
+    )
+    lines = wrapped(told, axes.get_figure(root=True).get_figwidth() / _COLUMNS, size("small"), 2)
+    axes.set_title(symbols("\n".join(lines)), fontsize=size("small"))
+    axes.set_xlabel(f"distance ({length_unit(result, index)})")
 
 
 def draw_path(result: LandscapeResult, caption: str) -> Figure:
@@ -114,9 +120,9 @@ def draw_panel(result: LandscapeResult, caption: str) -> Figure:
     from lla_plots.landscape import draw_map
 
     parts = {"as asked": replace(result, trajectory=None, topology=None)}
-    for name, part in result.panel.items():
+    for name, beside in result.panel.items():
         parts[name] = replace(
-            result, surface=part.surface, axes=part.axes, trajectory=None, topology=None
+            result, surface=beside.surface, axes=beside.axes, trajectory=None, topology=None
         )
     columns = 1 if narrow() else 2
     rows = math.ceil(len(parts) / columns)
@@ -150,7 +156,7 @@ def draw_band(result: LandscapeResult, caption: str) -> Figure:
             band.alpha, band.beta, loss.T, norm=norm, shading="nearest", rasterized=True
         )
         axes.set_title(name)
-        axes.set_xlabel("α (‖d₁‖)")
-    panels[0].set_ylabel("β (‖d₂‖)")
+        axes.set_xlabel(f"α ({length_unit(result, 0)})")
+    panels[0].set_ylabel(f"β ({length_unit(result, 1)})")
     color_bar(panels[-1], mesh, "loss")
     return figure

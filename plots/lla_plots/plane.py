@@ -21,12 +21,14 @@ __all__ = [
     "center",
     "color_bar",
     "contour_levels",
+    "length_unit",
     "loss_norm",
     "masked_loss",
     "surface_of",
     "warnings",
 ]
 
+_UNIT = 1e-6  # by which the length of a unit vector may be off
 _CENTER_TOLERANCE = 1e-6
 _COSINE_TOLERANCE = 1e-3
 _CURVATURE_TOLERANCE = 0.05
@@ -58,8 +60,17 @@ def axis_labels(result: LandscapeResult) -> tuple[str, str]:
     for index, symbol in enumerate("αβ"):
         eigenvalue = _eigenvalue(result, index)
         known = f", λ = {eigenvalue}" if eigenvalue else ""
-        found.append(f"{symbol}: {result.axes.names[index]} (parameter norm){known}")
+        unit = length_unit(result, index)
+        found.append(f"{symbol}: {result.axes.names[index]} ({unit}){known}")
     return found[0], found[1]
+
+
+def length_unit(result: LandscapeResult, index: int) -> str:
+    """What a distance of 1 along a direction is."""
+    norm = float(result.axes.norms[index])
+    if not norm > 0 or abs(norm - 1) < _UNIT:
+        return "parameter norm"
+    return f"times ‖d‖ = {number(norm, 3)}"
 
 
 def _eigenvalue(result: LandscapeResult, index: int) -> str:
@@ -88,7 +99,8 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
         # Eigenvectors are orthogonal; other directions need not be.
         broken = "check failed: " if np.isfinite(result.axes.eigenvalues).all() else ""
         found.append(f"{broken}the directions are not orthogonal, their cosine is {cosine}")
-    for index, measured in enumerate((result.curvature_alpha, result.curvature_beta)):
+    curvatures = (result.curvature_alpha, result.curvature_beta)[: len(result.axes.names)]
+    for index, measured in enumerate(curvatures):
         found += _curvature_check(result, index, measured)
     hidden = int(np.ma.getmaskarray(masked_loss(result)).sum())
     if hidden:

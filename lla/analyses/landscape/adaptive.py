@@ -135,7 +135,8 @@ class _Survey:
 
     def known(self, quantity: int) -> np.ndarray:
         values = self.first if quantity == 0 else self.values[quantity]
-        return self.evaluated & np.isfinite(values)
+        found: np.ndarray = self.evaluated & np.isfinite(values)
+        return found
 
     def smooth(self, quantity: int) -> np.ndarray:
         """A local cubic spline through what is known, not finite nearest to what is not finite."""

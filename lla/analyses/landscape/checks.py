@@ -131,7 +131,7 @@ def verdict(
         error = (found.high - found.low) / 2
         allowed = max(_AGREEMENT * abs(value), unseen)
         if off > max(allowed, error):
-            failed.append(f"{words}: kinks (ReLU, max pooling) lie within every step")
+            failed.append(f"{words} (kinks, as of ReLU and max pooling, do that)")
         elif error > allowed:
             open_.append(f"{words} ± {error:.2g}: no step is clear of kinks and rounding")
     if non_finite:

@@ -50,7 +50,7 @@ def _over_plane(
         filling_error=_filling(drawn.error),
         surface=surface,
         trajectory=trajectory_of(setting),
-        topology=topology_of(*setting.axes, surface.loss, surface.error),
+        topology=topology_of(surface.alpha, surface.beta, surface.loss, surface.error),
         band=band_of(problem, config, workspace, setting, surface),
         panel=_panel(problem, config, workspace),
     )
