@@ -113,7 +113,7 @@ class _Comparing:
             return ()
         alike = ("network", f"{analysis.name}.*") if rule.alike is None else rule.alike
         needed = (*ALWAYS, *alike, *rule.also.get(name, ()))
-        facts = differing(*self._reports, needed)
+        facts = differing(*self._reports, needed, analysis.name)
         self._found.update({fact.what: fact for fact in facts})
         return tuple(fact for fact in facts if fact.name not in self._across)
 

@@ -51,13 +51,16 @@ class Differing:
         return f"{self.what}: {self.reference} and {self.other}"
 
 
-def differing(reference: Report, other: Report, needed: Collection[str]) -> tuple[Differing, ...]:
+def differing(
+    reference: Report, other: Report, needed: Collection[str], stage: str = ""
+) -> tuple[Differing, ...]:
     """Which of the needed facts differ.
 
     Args:
         reference: One report.
         other: The other.
         needed: Names of facts, and settings as ``section.key`` or ``section.*``.
+        stage: The analysis whose settings count, where a report's stages come from several runs.
     """
     found = []
     for name in needed:
@@ -72,7 +75,7 @@ def differing(reference: Report, other: Report, needed: Collection[str]) -> tupl
                     texts = [f"{text} ({key[:12] or 'no digest'})" for key, text in known]
                 found.append(Differing(name, words, *texts))
         else:
-            found += _settings(reference, other, name)
+            found += _settings(reference, other, name, stage)
     return tuple(found)
 
 
@@ -144,15 +147,31 @@ def _networks(reference: Report, other: Report) -> list[tuple[str, str]]:
     return found
 
 
-def _settings(reference: Report, other: Report, name: str) -> list[Differing]:
+def _settings(reference: Report, other: Report, name: str, stage: str) -> list[Differing]:
     section, _, key = name.partition(".")
-    sections = [_section(report, section) for report in (reference, other)]
+    sections = [
+        {**_section(report, section), **_of_stage(report, section, stage)}
+        for report in (reference, other)
+    ]
     keys = [*dict.fromkeys([*sections[0], *sections[1]])] if key == "*" else [key]
     return [
         Differing(SETTINGS, f"{section}.{key}", *(_text(known.get(key)) for known in sections))
         for key in keys
         if sections[0].get(key) != sections[1].get(key)
     ]
+
+
+def _of_stage(report: Report, section: str, stage: str) -> dict[str, Any]:
+    """What a stage itself says of a section, as a whole or key by key."""
+    if stage not in report.stages:
+        return {}
+    told = report.stages[stage].settings
+    keys = {
+        name.partition(".")[2]: value
+        for name, value in told.items()
+        if name.startswith(f"{section}.")
+    }
+    return {**told.get(section, {}), **keys}
 
 
 def _section(report: Report, name: str) -> dict[str, Any]:

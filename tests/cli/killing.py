@@ -3,7 +3,9 @@
 A program of its own: everything is loaded once, without a thread, and each child is a fork.
 """
 
+import contextlib
 import dataclasses
+import importlib
 import itertools
 import json
 import os
@@ -38,14 +40,14 @@ def made(folder: Path) -> None:
     net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(108, 3))
     torch.save(net.state_dict(), folder / "m.pt")
     rng = np.random.default_rng(0)
-    images = rng.normal(size=(40, 1, 8, 8)).astype(np.float32)
-    np.savez(folder / "d.npz", x=images, y=np.arange(40) % 3)
+    images = rng.normal(size=(20, 1, 8, 8)).astype(np.float32)
+    np.savez(folder / "d.npz", x=images, y=np.arange(20) % 3)
     # With the plan stated, runs that know nothing of each other give the same bits.
     (folder / "m.toml").write_text(
         "schema = 1\n[model]\nfactory = 'nets.py:net'\n[data]\nsource = 'd.npz'\nbatch_size = 20\n"
-        "[training]\nlr = 0.1\nbatch_size = 5\nsamples = 40\n[run]\nmethod = 'reverse'\n"
-        "together = 1\n[spectrum]\nsteps = 60\n[landscape]\npoints = 9\n"
-        "[stability]\nmax_batches = 20\n"
+        "[training]\nlr = 0.1\nbatch_size = 5\nsamples = 20\n[run]\nmethod = 'reverse'\n"
+        "together = 1\ntolerance = 0.5\n[spectrum]\nsteps = 40\nprobes = 4\n[landscape]\npoints = 5"
+        "\n[stability]\nmax_batches = 10\n"
     )
 
 
@@ -66,6 +68,8 @@ def forked(folder: Path, before: Callable[[], None] = lambda: None, *flags: str)
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
+        if "--fresh" in flags:
+            Path("../modules").write_text("\n".join(sys.modules))
     finally:
         sys.stderr.flush()
         os._exit(code)
@@ -125,7 +129,8 @@ class Trial:
         self.folder, self.report = folder / "work", folder / "work" / "m.lla.h5"
         made(self.folder)
         made(folder / "other")
-        assert ended(forked(self.folder, *_seeded(1))) == 0
+        assert ended(forked(self.folder, lambda: None, "--seed=1", "--fresh")) == 0
+        _load(folder / "modules")
         self.before = (folder / "before.lla.h5", numbers(self.report))
         shutil.copy(self.report, self.before[0])
         begun = time.monotonic()
@@ -160,8 +165,12 @@ class Trial:
         return False
 
 
-def _seeded(seed: int) -> tuple[Callable[[], None], str]:
-    return (lambda: None), f"--seed={seed}"
+def _load(names: Path) -> None:
+    """Load here what a run loads: the next ones have it from the beginning."""
+    for name in names.read_text().splitlines():
+        if name.partition(".")[0] in ("lla", "lla_cli", "torch", "numpy", "scipy", "rich", "h5py"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 def randomly(trial: Trial, kills: int, seed: int) -> None:

@@ -370,6 +370,7 @@ def killed(folder: Path, way: str, count: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.timeout(1200)
 def test_ten_kills_lose_no_report(tmp_path: Path) -> None:
     found = killed(tmp_path, "random", 10)
     assert found["old"] + found.get("new", 0) >= 10

@@ -159,6 +159,17 @@ def test_data_without_a_digest_is_not_known_to_be_the_same() -> None:
     assert lla.compare(unknown, unknown)["loss/value"].outcome == "not_comparable"
 
 
+@pytest.mark.parametrize("told", [{"landscape": {"points": 9}}, {"landscape.points": 9}])
+def test_a_stage_from_an_earlier_run_has_its_own_settings(told) -> None:
+    """The configuration is that of the last run; a stage that was taken over says its own."""
+    radius = build.landscape(quadratic_radius=build.certified(0.3))
+    other = report("b.pt", landscape=radius)
+    stages = {**other.stages, "landscape": Stage("done", 1.0, settings=told)}
+    found = lla.compare(report(landscape=radius), replace(other, stages=stages))
+    assert "landscape.points: 31 and 9" in found["landscape/quadratic_radius"].why
+    assert lla.compare(report(landscape=radius), other)["landscape/quadratic_radius"].difference
+
+
 def test_frozen_batch_norm_or_not() -> None:
     other = report("b.pt")
     other = replace(other, provenance={**other.provenance, "batch_norm": "batch"})

@@ -83,6 +83,15 @@ def test_pointing_tells_a_number_of_the_report(browser, place):
         assert "residual 0.0001, converged" in label.first.text_content()
 
 
+def test_no_button_hands_a_figure_to_a_server(browser, place):
+    with Visit(browser, place) as visit:
+        for name in ("spectrum", "surface"):
+            found = visit.drawn(name).locator(".modebar-btn")
+            titles = found.evaluate_all("buttons => buttons.map(button => button.dataset.title)")
+            assert {title.split()[0] for title in titles} <= {"Zoom", "Pan", "Reset", "Orbital"}
+            assert len(titles) >= 4
+
+
 def test_dark_and_light(browser, place):
     ink = "place => place._fullLayout.font.color"
     paper = "getComputedStyle(document.body).backgroundColor"

@@ -1,11 +1,12 @@
 "use strict";
 (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const settings = {
-    displaylogo: false,
-    responsive: true,
-    plotlyServerURL: "",
-    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d", "tableRotation", "resetCameraLastSave3d"],
+  const settings = { displaylogo: false, responsive: true, plotlyServerURL: "" };
+  // Named one by one: among plotly.js' own choice is one that hands the figure to a server, in a
+  // window of its own, which no policy of this page forbids.
+  const buttons = {
+    flat: [["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    solid: [["orbitRotation", "zoom3d", "pan3d"], ["resetCameraDefault3d"]],
   };
   const figures = [...document.querySelectorAll("figure.interactive")];
   const still = (figure) => figure.classList.remove("live");
@@ -102,6 +103,21 @@
     };
   };
 
+  // On a phone the legend goes above the plot, and titles have less room.
+  const narrow = (layout) => {
+    if (layout.scene) {
+      return layout;
+    }
+    const small = (axis) => ({ ...axis, title: { ...axis.title, font: { size: 11 } } });
+    return {
+      ...layout,
+      xaxis: small(layout.xaxis),
+      yaxis: small(layout.yaxis),
+      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
+      margin: { ...layout.margin, t: 110, l: 55 },
+    };
+  };
+
   const turned = (camera, key) => {
     const { x, y, z } = camera.eye;
     const radius = Math.hypot(x, y, z);
@@ -142,7 +158,9 @@
       const Plotly = await plotly();
       const first = !figure.dataset.drawn;
       figure.classList.add("live");
-      await Plotly.react(place, data, themed(layout), settings);
+      const modeBarButtons = layout.scene ? buttons.solid : buttons.flat;
+      const fitted = place.clientWidth < 560 ? narrow(layout) : layout;
+      await Plotly.react(place, data, themed(fitted), { ...settings, modeBarButtons });
       if (first && layout.scene) {
         turnWithKeys(place, Plotly);
       }
