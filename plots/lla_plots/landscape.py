@@ -137,7 +137,8 @@ def _draw_contours(axes: Axes, result: LandscapeResult) -> None:
         lines = axes.contour(
             alpha, beta, loss.T, levels=levels, norm=norm, cmap="viridis", linewidths=widths
         )
-        _label_lines(axes, axes.clabel(lines, inline=False, fontsize=size("tiny"), fmt=_level))
+        labels = axes.clabel(lines, inline=False, fontsize=size("tiny"), fmt=_level)
+        _label_lines(labels, alpha, beta)
     radius = result.quadratic_radius
     if radius.exists and np.isfinite(radius.value):
         turn = np.linspace(0, 2 * np.pi, 361)
@@ -151,12 +152,11 @@ def _level(level: float) -> str:
     return number(level, 3)
 
 
-def _label_lines(axes: Axes, labels: Iterable[Text]) -> None:
+def _label_lines(labels: Iterable[Text], x: np.ndarray, y: np.ndarray) -> None:
     """Make the contours' labels legible; those at the edge would reach beyond it."""
-    x, y = np.sort(axes.get_xlim()), np.sort(axes.get_ylim())
     for label in labels:
         places = np.array(label.get_position())
-        along = (places - (x[0], y[0])) / (np.ptp(x), np.ptp(y))
+        along = (places - (x.min(), y.min())) / (np.ptp(x), np.ptp(y))
         label.set(color="black", bbox={"fc": "white", "ec": "none", "pad": 0.4})
         label.set_visible(bool((np.abs(along - 0.5) < _LABELLED / 2).all()))
 

@@ -59,3 +59,37 @@ def test_modules_and_single_images_go_through() -> None:
     expected = layer(images), layer(images[None])
     with fast_convolutions():
         torch.testing.assert_close((layer(images), layer(images[None])), expected)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_calls_are_taken_over_where_they_can_be(axes: int) -> None:
+    """Else the comparison above would be of torch with itself."""
+    x, kernel = torch.ones(2, 1, *[4] * axes), torch.ones(1, 1, *[3] * axes, requires_grad=True)
+    with fast_convolutions():
+        ours, torchs = CONVOLUTIONS[axes](x, kernel), CONVOLUTIONS[axes](x, kernel, padding="same")
+    assert type(ours.grad_fn).__name__ == "_ConvolutionBackward"
+    assert type(torchs.grad_fn).__name__ != "_ConvolutionBackward"
+
+
+@pytest.mark.parametrize("frozen", ["first", "second"])
+def test_frozen_kernels_have_no_slope_and_let_those_behind_them_through(frozen: str) -> None:
+    """Gradients of a direction's product with those of the one kernel that is left."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"first": (3, 2, 3), "second": (2, 3, 3)}
+    kernels = {
+        name: torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for name, shape in shapes.items()
+    }
+    x = torch.randn(4, 2, 9, generator=generator, dtype=torch.float64)
+    (free,) = [kernel for name, kernel in kernels.items() if name != frozen]
+    free.requires_grad_(True)
+
+    def total(kernel: torch.Tensor) -> torch.Tensor:
+        made = {name: kernel if name != frozen else kernels[name] for name in kernels}
+        hidden = torch.tanh(F.conv1d(x, made["first"]))
+        return torch.tanh(F.conv1d(hidden, made["second"])).square().sum()
+
+    expected = torch.autograd.functional.hessian(total, free)
+    with fast_convolutions():
+        found = torch.autograd.functional.hessian(total, free)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

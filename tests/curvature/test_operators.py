@@ -182,8 +182,10 @@ def test_blocks_are_their_vectors_whatever_the_way(case: Case, batch_size: int, 
     operator = Hessian(problem, way=way, on_products=counted.append)
     found = operator(vectors)
     torch.testing.assert_close(found, vectors @ expected, rtol=1e-9, atol=1e-11)
+    # A last pass of as many vectors as go together, of fewer, and of one.
+    torch.testing.assert_close(operator(vectors[:4]), found[:4], rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(operator(vectors[0]), found[0], rtol=1e-11, atol=1e-13)
-    assert counted == [5, 1]
+    assert counted == [5, 4, 1]
     # The same way gives the same bits.
     assert torch.equal(Hessian(problem, way=way)(vectors), found)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from lla.api import analyze
 from lla.curvature import Hessian
-from lla.curvature.plan import Needs, make_plan, planned, unmeasured
+from lla.curvature.plan import Needs, Plan, make_plan, memory_in_use, planned, unmeasured
 from lla.curvature.sampling import groups_of, sampling_error
 from lla.errors import ConfigurationError
 from lla.problem import Batch, from_objects
@@ -98,6 +98,21 @@ def test_what_was_given_up_is_in_the_report(monkeypatch: pytest.MonkeyPatch) -> 
         assert given_up.metrics[path].value == pytest.approx(whole.metrics[path].value, rel=1e-4)
 
 
+def test_a_planned_problem_is_cut_as_planned() -> None:
+    problem = planned(wide(), Plan(chunk=70))
+    assert [batch.samples for batch in problem.data.chunks()] == [*[70] * 8, 40]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_memory_in_use_is_the_systems_count() -> None:
+    held = np.ones(1 << 24)  # 128 MiB
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
+    expected = int(line.split()[1]) * 1024
+    assert memory_in_use(torch.device("cpu")) == pytest.approx(expected, rel=0.05)
+    assert expected > held.nbytes
+
+
 def test_a_single_sample_has_a_plan() -> None:
     plan = make_plan(wide(1), 8 * GIB, NEEDS)
     assert plan.chunk == 1
@@ -135,6 +150,7 @@ def test_groups_are_fixed_and_their_error_is_that_of_a_mean() -> None:
     half = sampling_error(np.array([[0.0], [2.0]]), 50, 100)
     assert half[0] == pytest.approx(np.sqrt(0.5) * np.sqrt(2.0) / np.sqrt(2.0))
     assert sampling_error(np.ones((3, 2)), 5, 5).tolist() == [0.0, 0.0]
+    assert sampling_error(np.ones((1, 1)), 5, 5).tolist() == [0.0]  # nothing was left out
     assert np.isnan(sampling_error(np.ones((1, 1)), 5, 9)).all()
 
 

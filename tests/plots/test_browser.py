@@ -113,7 +113,7 @@ def test_dark_and_light(browser, place):
 def test_without_scripts_every_figure_is_a_still_image(browser, place):
     with Visit(browser, place, script=False) as visit:
         stills = visit.page.locator("img.still.light")
-        assert stills.count() == 7
+        assert stills.count() == 8
         assert all(stills.nth(index).is_visible() for index in range(7))
         assert visit.page.locator("noscript p").is_visible()
         assert visit.page.locator("h2").count() == 9
