@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from lla.curvature import Hessian, Way, batch_curvature, gradient
-from lla.curvature.operators import measured, out_of_memory
+from lla.curvature.operators import measured
+from lla.curvature.ways import out_of_memory
 from lla.errors import ProblemError
 from lla.problem import from_objects
 from tests.oracles import CASES, Case, columns, dense_hessian
@@ -250,11 +251,12 @@ def test_out_of_memory_steps_down_and_goes_on() -> None:
 
 def test_statistics_of_the_batch_are_not_cut_where_memory_runs_out() -> None:
     problem = CASES[1].problem(batch_size=10)
+    given_up: list[str] = []
     with problem.batch_statistics():
-        operator = Scarce(problem, [problem.data.whole])
+        operator = Scarce(problem, [problem.data.whole], on_step_down=given_up.append)
         with pytest.raises(torch.OutOfMemoryError):
             operator(block_of(problem.space.size, 1))
-    assert operator.steps_down == []
+    assert given_up == []
 
 
 def test_what_counts_as_out_of_memory() -> None:
@@ -270,10 +272,11 @@ def test_what_counts_as_out_of_memory() -> None:
             raise RuntimeError("shapes differ")
 
     problem = CASES[0].problem(batch_size=10)
-    operator = Broken(problem, memory=1 << 30)
+    given_up: list[str] = []
+    operator = Broken(problem, memory=1 << 30, on_step_down=given_up.append)
     with pytest.raises(RuntimeError, match="differ"):
         operator(block_of(problem.space.size, 1))
-    assert operator.steps_down == []
+    assert given_up == []
 
 
 def test_bytes_of_a_graph_are_those_of_what_it_holds() -> None:
