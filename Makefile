@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types docs golden clean
+.PHONY: demo test lint types docs golden gallery clean
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -31,6 +31,10 @@ docs: $(STAMP)
 # The pictures that tests/plots/test_golden.py compares figures with: look at each before committing.
 golden: $(STAMP)
 	$(BIN)/python -m tests.plots.golden
+
+# Every figure of docs/gallery.md by the command that stands beside it; some minutes.
+gallery: $(STAMP)
+	$(BIN)/python docs/gallery.py
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,129 @@
+"""Draw every figure of the gallery anew, each by the command that stands beside it.
+
+    python docs/gallery.py        # or: make gallery
+
+Reports are made in a temporary folder; pictures go to docs/images/gallery, the text to
+docs/gallery.md.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+SAMPLES = DOCS.parent / "sample_checkpoints"
+PICTURES = DOCS / "images" / "gallery"
+WIDTH = "140"  # mm
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A command, and the figures of its report that are shown.
+
+    Attributes:
+        command: Arguments of ``lla``, in the folder of the samples.
+        report: The report it writes.
+        figures: Names of figures, with what each shows.
+    """
+
+    command: str
+    report: str
+    figures: dict[str, str]
+
+
+EXHIBITS = (
+    Exhibit(
+        "analyze digits_cnn.pt",
+        "digits_cnn.lla.h5",
+        {
+            "summary": "One page: how sharp, how sure, stable or not, which layers, what next.",
+            "spectrum": "The spectrum: the density with its band, eigenvalues with residuals.",
+            "layers": "Which layers carry the curvature: each one's trace with its interval.",
+            "stability": "The learning rates that each condition allows, and the one in use.",
+            "landscape": "The loss over the plane of the eigenvectors of λ_max and λ_min.",
+            "landscape_contour": "The same as contours, with how far the quadratic model holds.",
+            "surface": "The same as a surface.",
+            "landscape_cuts": "Cuts along both axes, and the quadratic model.",
+            "saliency": "Where the images matter to the network: NormGrad maps.",
+        },
+    ),
+    Exhibit(
+        "landscape digits_mlp.pt --axes hessian:0..2 --fresh -o lines.lla.h5",
+        "lines.lla.h5",
+        {"landscape_lines": "Lines along several eigenvectors."},
+    ),
+    Exhibit(
+        "landscape trajectory/epoch_10.pt --axes pca --checkpoints 'trajectory/epoch_*.pt' "
+        "-o pca.lla.h5",
+        "pca.lla.h5",
+        {"landscape_contour": "The way of a training on the plane of its main directions."},
+    ),
+    Exhibit(
+        "landscape digits_cnn.pt --panel random/filter -o panel.lla.h5",
+        "panel.lla.h5",
+        {
+            "landscape_panel": "Hessian axes beside random ones, scaled by filter: only the first "
+            "shows the sharp direction."
+        },
+    ),
+    Exhibit(
+        "landscape trajectory/epoch_10.pt --axes between --curve bezier "
+        "--checkpoints trajectory/epoch_02.pt -o way.lla.h5",
+        "way.lla.h5",
+        {"landscape_path": "The straight way to another checkpoint, and a curve of lower loss."},
+    ),
+    Exhibit(
+        "landscape digits_mlp.pt --axes random --repeats 5 -o band.lla.h5",
+        "band.lla.h5",
+        {"landscape_band": "Mean and quantiles over repeated random planes."},
+    ),
+)
+
+
+def lla(arguments: list[str], folder: Path) -> None:
+    """Run the command in a folder."""
+    subprocess.run([sys.executable, "-m", "lla_cli", *arguments], cwd=folder, check=True)
+
+
+def drawn(exhibit: Exhibit, folder: Path) -> list[str]:
+    """Run an exhibit's command, draw its figures, and give its text."""
+    lla([*shlex.split(exhibit.command), "--no-html", "--quiet"], folder)
+    names = ",".join(exhibit.figures)
+    lla(["plot", exhibit.report, "--only", names, "--width", WIDTH, "-o", "figures"], folder)
+    lines = [f"## `lla {exhibit.command}`", ""]
+    stem = exhibit.report.partition(".")[0]
+    for name, words in exhibit.figures.items():
+        target = PICTURES / f"{stem}_{name}.png"
+        (folder / "figures" / f"{name}.png").replace(target)
+        lines += [words, "", f"![{words}]({target.relative_to(DOCS)})", ""]
+    return lines
+
+
+def main() -> None:
+    """Make pictures and text."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    lines = [
+        "# Gallery",
+        "",
+        "Every figure with the command that made it, in the folder `sample_checkpoints`; drawn by",
+        f"`lla plot REPORT --width {WIDTH}`. `make gallery` makes all of them again.",
+        "",
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for path in SAMPLES.iterdir():
+            (folder / path.name).symlink_to(path)
+        for exhibit in EXHIBITS:
+            lines += drawn(exhibit, folder)
+        summary = PICTURES / "digits_cnn_summary.png"
+        (DOCS / "images" / "summary.png").write_bytes(summary.read_bytes())
+    (DOCS / "gallery.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
