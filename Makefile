@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types docs golden gallery clean
+.PHONY: demo test test-long lint types docs golden gallery clean
 
 demo: $(STAMP)
 	@mkdir -p demo
@@ -16,7 +16,11 @@ demo: $(STAMP)
 	@echo "figures: $(abspath demo)/figures"
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+# Everything that takes longer than a few seconds; minutes, and two hundred killed runs.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -x -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
