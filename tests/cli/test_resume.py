@@ -21,8 +21,8 @@ from torch import nn
 from typer.testing import CliRunner, Result
 
 import lla
-import lla.analyses.landscape.run as landscape
 import lla.analyses.saliency.run as saliency
+from lla.analyses.landscape.evaluation import Linear
 from lla.report import storage
 from lla.report.parts import Parts
 
@@ -164,7 +164,7 @@ def test_one_analysis_joins_the_others(computed: list[str]) -> None:
 def test_a_run_that_was_stopped_goes_on(computed: list[str]) -> None:
     assert run("-o", "whole.lla.h5").exit_code == 0
     taken(computed)
-    with broken(landscape, "displaced", KeyboardInterrupt(), after=9):
+    with broken(Linear, "__call__", KeyboardInterrupt(), after=9):
         done = run("--set=run.together=1")
     assert done.exit_code == 130
     assert taken(computed) == ["baseline", "spectrum", "stability", "landscape"]
@@ -188,10 +188,10 @@ def test_a_run_that_was_stopped_goes_on(computed: list[str]) -> None:
 
 def test_points_of_a_plane_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("-o", "whole.lla.h5", command="landscape").exit_code == 0
-    with broken(landscape, "displaced", KeyboardInterrupt(), after=20):
+    with broken(Linear, "__call__", KeyboardInterrupt(), after=20):
         assert run(command="landscape").exit_code == 130
-    real, count = landscape.displaced, []
-    monkeypatch.setattr(landscape, "displaced", lambda *a: count.append(1) or real(*a))
+    real, count = Linear.__call__, []
+    monkeypatch.setattr(Linear, "__call__", lambda *a: count.append(1) or real(*a))
     assert run(command="landscape").exit_code == 0
     whole = lla.read("whole.lla.h5").results["landscape"]
     found = lla.read("m.lla.h5").results["landscape"]
@@ -217,7 +217,7 @@ def test_the_plan_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_fresh_run_that_was_stopped_stays_fresh(computed: list[str]) -> None:
     assert run().exit_code == 0
-    with broken(landscape, "displaced", KeyboardInterrupt()):
+    with broken(Linear, "__call__", KeyboardInterrupt()):
         done = run("--fresh")
     reason, remedy = done.stderr.strip().splitlines()[-2:]
     assert "m.lla.h5 is as it was; 3 of 5 analyses are done" in reason
