@@ -184,7 +184,7 @@ def test_the_report_tells_the_mode(tmp_path: Path) -> None:
     assert again.provenance["batch_norm"] == "batch"
     assert again.provenance["configuration"]["model"]["batch_norm"] == "batch"
     assert again.plan["chunk"] == 24
-    rows = {row[0].text: row[1].text for row in facts(again).rows}
+    rows = {row[0].text: row[1].text for table in facts(again) for row in table.rows}
     assert rows["batch norm normalizes by"].startswith("the statistics of all analysed samples")
     other = lla.analyze(network(), samples(), only="baseline")
     assert "batch norm" not in other.caption

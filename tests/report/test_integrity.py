@@ -31,7 +31,8 @@ def small() -> Report:
     """A report of few bytes that has of everything: scalars, arrays, texts, scales."""
     surface = build.landscape().surface
     few = replace(
-        surface, **{name: getattr(surface, name)[:3] for name in ("loss", "alpha", "accuracy")}
+        surface,
+        **{name: getattr(surface, name)[:3] for name in ("loss", "alpha", "accuracy", "error")},
     )
     few = replace(few, quadratic=surface.quadratic[:3], status=surface.status[:3])
     whole = build.report(landscape=build.landscape(surface=few))
