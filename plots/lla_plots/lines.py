@@ -85,7 +85,7 @@ def _draw_line(axes: Axes, result: LandscapeResult, index: int) -> None:
     told = f"{profiles.names[index]}" + (
         f", λ = {number(eigenvalue)}" if np.isfinite(eigenvalue) else ""
     )
-    lines = wrapped(told, page_width() / (1 if narrow() else _COLUMNS), size("small"), 2)
+    lines = wrapped(told, 0.8 * page_width() / (1 if narrow() else _COLUMNS), size("small"), 2)
     axes.set_title(symbols("\n".join(lines)), fontsize=size("small"))
     axes.set_xlabel(f"distance ({length_unit(result, index)})")
 
