@@ -140,6 +140,7 @@ def test_a_dense_lanczos_limit_is_told(small) -> None:
     assert not report.metrics["hessian/lambda_min"].converged
 
 
+@pytest.mark.long
 def test_pairs_found_in_float32_are_certified_in_float64(samples: Path) -> None:
     """A residual measured with float32 products is too small, here for the second eigenvalue.
 

@@ -216,6 +216,7 @@ def test_unknown_learning_rate_still_gives_thresholds() -> None:
     assert any("--lr" in verdict.why for verdict in report.verdicts)
 
 
+@pytest.mark.long
 def test_batch_sharpness_is_the_mean_over_batches() -> None:
     """Linear regression, B = 2: the mean over all pairs, by enumeration."""
     generator = np.random.default_rng(0)

@@ -165,6 +165,7 @@ def flipped(seed: int) -> None:
         tried(bytes(content))
 
 
+@pytest.mark.long
 def test_memory_stays_bounded() -> None:
     """In a process of its own: nothing that a few thousand bytes say asks for gigabytes."""
     script = (

@@ -490,6 +490,7 @@ def test_headers_of_impossible_length(tmp_path: Path, length: int) -> None:
     refused(path, "not in a format|damaged")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_deep_nesting(tmp_path: Path, opening: bytes) -> None:
     depth = 200_000

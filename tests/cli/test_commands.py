@@ -64,8 +64,12 @@ def quick(samples: Path, name: str) -> list[str]:
     [
         ("digits_cnn.pt", set()),
         ("digits_mlp.pt", {"saliency/class_sensitivity"}),
-        ("digits_vit.safetensors", {"stability/sgd_max_lr"}),
-        ("charlm.pt", {"saliency/class_sensitivity", "stability/sgd_max_lr"}),
+        pytest.param("digits_vit.safetensors", {"stability/sgd_max_lr"}, marks=pytest.mark.long),
+        pytest.param(
+            "charlm.pt",
+            {"saliency/class_sensitivity", "stability/sgd_max_lr"},
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_one_document_with_every_metric_of_the_contract(

@@ -329,6 +329,7 @@ def test_from_python(computed: list[str], tmp_path: Path) -> None:
     assert taken(computed) == only
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_stops_at_once(number: signal.Signals) -> None:
     Path("slow.py").write_text(
