@@ -12,6 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lla.analyses.landscape import NOT_FINITE, LandscapeResult, Surface
+from lla.analyses.landscape.checks import CENTER_TOLERANCE
 from lla.estimate import Estimate
 from lla.numbers import interval, number
 from lla_plots.style import log_worthy, root
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 _UNIT = 1e-6  # by which the length of a unit vector may be off
-_CENTER_TOLERANCE = 1e-6
 _COSINE_TOLERANCE = 1e-3
 _CURVATURE_TOLERANCE = 0.05
 
@@ -90,7 +90,7 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
     error = result.center_error
     if not error.exists:
         found.append(f"the centre was not checked{f': {error.why}' if error.why else ''}")
-    elif not error.value <= _CENTER_TOLERANCE * max(1.0, abs(loss)):
+    elif not error.value <= CENTER_TOLERANCE * max(1.0, abs(loss)):
         found.append(
             f"check failed: the centre is off by {number(error.value)} from the checkpoint's loss"
         )

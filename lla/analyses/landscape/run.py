@@ -87,13 +87,7 @@ def _also(problem: Problem, config: LandscapeConfig) -> Problem | None:
             "[landscape] also reads a data file, and the problem was given as objects",
             "leave it out, or analyse a checkpoint's file",
         )
-    return replace_data(problem, config.also)
-
-
-def replace_data(problem: Problem, source: str) -> Problem:
-    """The same problem on other data."""
-    assert problem.relatives is not None
-    return Problem(**{**vars(problem), "data": problem.relatives.data(source)})
+    return Problem(**{**vars(problem), "data": problem.relatives.data(config.also)})
 
 
 def _no_model() -> Estimate:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lla.analyses.landscape import LandscapeResult, Surface
+from lla.analyses.landscape.checks import CENTER_TOLERANCE
 from lla.numbers import interval, number
 from lla_plots import interactive
 from lla_plots.parts import Action, Section, Shown
@@ -17,7 +18,6 @@ from lla_plots.tables import metrics
 __all__ = ["sections", "steps"]
 
 _QUESTION = "What does the loss look like around it?"
-_CENTER_TOLERANCE = 1e-6
 
 
 def sections(result: LandscapeResult) -> Sequence[Section]:
@@ -146,7 +146,7 @@ def steps(result: LandscapeResult) -> Iterator[Action]:
         words = f"{listed(rough)} could not be told from rounding. Repeat in double precision."
         yield Action(words, "landscape", double)
     error, scale = result.center_error, max(1.0, abs(center(result)[2]))
-    if error.exists and error.value > _CENTER_TOLERANCE * scale:
+    if error.exists and error.value > CENTER_TOLERANCE * scale:
         words = "The landscape's centre is not the checkpoint's loss. Repeat in double precision."
         yield Action(words, "landscape", double)
     holes = result.non_finite
