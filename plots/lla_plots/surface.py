@@ -10,6 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import number
@@ -64,6 +65,19 @@ def draw_surface(result: LandscapeResult, caption: str) -> Figure:
     return figure
 
 
+class _Box(Axes3D):  # type: ignore[misc]
+    """Axes in three dimensions that draw without complaint where cells are missing.
+
+    mplot3d pads polygons of fewer corners with uninitialized memory, projects it with the rest
+    and masks it: what stands there may overflow, and none of it is drawn.
+    """
+
+    def draw(self, renderer: Any) -> None:
+        """Draw the axes and what they hold."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            super().draw(renderer)
+
+
 def _axes(figure: Figure) -> Any:
     """Axes placed by hand: the automatic layout does not know how far a turned box reaches."""
     bottom, top = room_of(figure)
@@ -72,7 +86,7 @@ def _axes(figure: Figure) -> Any:
     # A column's figure is as wide as the turned box and the labels on its right.
     left, share = (-0.05, 1.0) if narrow() else (0.0, 0.84)
     box = (left, (bottom + names) / height, share, (top - bottom - names) / height)
-    return figure.add_axes(box, projection="3d", computed_zorder=False)
+    return figure.add_axes(_Box(figure, box, computed_zorder=False))
 
 
 def _draw_scale(figure: Figure, mappable: ScalarMappable) -> None:

@@ -1,5 +1,8 @@
 """Hard cases are drawn within the figure's edges, at both widths, without a warning."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 from lla_plots.draw import draw
 from matplotlib.text import Text
@@ -34,3 +37,15 @@ def test_nothing_leaves_the_figure_and_the_digest_is_in_it(case, width):
                 assert edges.x0 <= box.x0, (name, box)
                 assert box.x1 <= edges.x1, (name, box)
                 assert edges.y0 <= box.y0, (name, box)
+
+
+def test_a_surface_with_holes_is_drawn_whatever_its_memory_held_before(monkeypatch):
+    """mplot3d pads polygons with uninitialized memory, which may be anything."""
+
+    numpy = SimpleNamespace(**{**vars(np), "empty": lambda shape: np.full(shape, 1e308)})
+    monkeypatch.setattr("mpl_toolkits.mplot3d.art3d.np", numpy)
+    cases = [name for name in hard.CASES if "holes" in name]
+    assert cases
+    for name in cases:
+        for figure in draw(hard.report(name), list(hard.CASES[name]), 85.0).values():
+            figure.canvas.draw()
