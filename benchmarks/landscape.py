@@ -11,7 +11,8 @@ filter:
 - exact: lla's evaluation of every point;
 - adaptive: lla's evaluation to 1 % of the range, its largest error held against the exact grid.
 
-Forward passes are timed before, between and after, and their median is the unit.
+Forward passes, steps and pieces of the exact grid take turns, and medians are compared. lla's parts
+run with the C library's setting that its command makes (lla.allocator), the others without.
 """
 
 from __future__ import annotations
@@ -28,22 +29,25 @@ import numpy as np
 import torch
 from problems import large, lenet, sample
 
+from lla.allocator import keep_freed_memory
 from lla.analyses.landscape import LandscapeConfig
-from lla.analyses.landscape.evaluation import Linear, Surveyor
+from lla.analyses.landscape.evaluation import grid_points
 from lla.analyses.landscape.planes import surface_of
 from lla.analyses.landscape.setting import Setting, setting_of
-from lla.execution import workspace_of
+from lla.analyses.landscape.workers import SHARING
+from lla.curvature.plan import planned
+from lla.execution import measured, workspace_of
 from lla.problem import Problem
 from lla.problem.problem import copied
 from lla.progress import Silent
 from lla.settings import resolve
 
 ACCURACY = 0.01
-STEPPED_ROWS = 2
+PIECES = 8  # of the exact grid
 CHECKED = 20
 
 
-def forward(problem: Problem, rounds: int = 5) -> list[float]:
+def forward(problem: Problem, rounds: int = 3) -> list[float]:
     """Seconds of the network and its loss with all samples as one batch."""
     times = []
     for _ in range(rounds):
@@ -54,27 +58,25 @@ def forward(problem: Problem, rounds: int = 5) -> list[float]:
     return times
 
 
-def stepping(problem: Problem, setting: Setting, rows: int) -> float:
-    """Seconds of a point where parameters are moved in place from point to point."""
+def stepping(problem: Problem, setting: Setting) -> float:
+    """Seconds of a point where parameters are moved in place from point to point: half a row."""
     objective = copied(problem.objective)
     named = dict(objective.module.named_parameters())
     steps = [
         [problem.space.named(row.to(problem.theta.dtype))[name] for name in problem.space.names]
         for row in setting.directions.vectors
     ]
-    alpha, beta = setting.axes
+    beta = setting.axes[1]
+    count = len(beta) // 2
     begin = time.perf_counter()
     with torch.no_grad():
-        for row in range(rows):
-            for _ in range(len(beta)):
-                for name, step in zip(problem.space.names, steps[1], strict=True):
-                    named[name].add_(step, alpha=float(beta[1] - beta[0]) * (-1) ** row)
-                terms = objective(problem.data.whole)
-                terms.total.item()
-                terms.correct[0].item()
-            for name, step in zip(problem.space.names, steps[0], strict=True):
-                named[name].add_(step, alpha=float(alpha[1] - alpha[0]))
-    return (time.perf_counter() - begin) / (rows * len(beta))
+        for _ in range(count):
+            for name, step in zip(problem.space.names, steps[1], strict=True):
+                named[name].add_(step, alpha=float(beta[1] - beta[0]))
+            terms = objective(problem.data.whole)
+            terms.total.item()
+            terms.correct[0].item()
+    return (time.perf_counter() - begin) / count
 
 
 def agreement(problem: Problem, setting: Setting, loss: np.ndarray) -> float:
@@ -99,48 +101,49 @@ def agreement(problem: Problem, setting: Setting, loss: np.ndarray) -> float:
 
 def compare(name: str, problem: Problem, points: int) -> None:
     """Measure one problem and print its rows."""
-    config = LandscapeConfig(normalization="filter", points=points, accuracy=0)
-    workspace = workspace_of(resolve(()), problem.device, Silent())
-    # The chunk that a run would measure.
-    from lla.curvature.plan import planned
-
-    problem = planned(problem, _plan(workspace, problem))
+    config = LandscapeConfig(normalization="filter", points=points, accuracy=ACCURACY)
+    settings = resolve(())
+    workspace = workspace_of(settings, problem.device, Silent())
+    workspace.measured = measured(problem, workspace, settings)
+    problem = planned(problem, workspace.measured)
     setting = setting_of(problem, config, workspace)
-    units = forward(problem)
     begin = time.perf_counter()
-    exact = surface_of(setting, config, Silent(), None)
-    seconds = time.perf_counter() - begin
-    units += forward(problem)
-    stepped = stepping(problem, setting, STEPPED_ROWS)
-    units += forward(problem)
-    coarse = config.model_copy(update={"accuracy": ACCURACY})
+    sharing = SHARING.compute(problem, workspace)
+    choosing = time.perf_counter() - begin
+    places = grid_points(*setting.axes)
+    units, steps, pieces, losses = [], [], [], []
+    for piece in np.array_split(places, PIECES):
+        keep_freed_memory(keep=False)
+        units += forward(problem)
+        steps.append(stepping(problem, setting))
+        keep_freed_memory()
+        begin = time.perf_counter()
+        losses.append(setting.surveyor.over(piece)[0])
+        pieces.append((time.perf_counter() - begin) / len(piece))
+    exact = np.concatenate(losses).reshape(points, points)
     begin = time.perf_counter()
-    adaptive = surface_of(setting, coarse, Silent(), None)
-    shorter = time.perf_counter() - begin
-    units += forward(problem)
-    unit, count = statistics.median(units), exact.surface.loss.size
-    off = np.abs(adaptive.surface.loss - exact.surface.loss)
-    span = np.ptp(exact.surface.loss[np.isfinite(exact.surface.loss)])
+    adaptive = surface_of(setting, config, Silent(), None)
+    shorter = (time.perf_counter() - begin) / exact.size
+    unit, point = statistics.median(units), statistics.median(pieces)
+    stepped = statistics.median(steps)
+    off = np.abs(adaptive.surface.loss - exact)
+    span = np.ptp(exact[np.isfinite(exact)])
     print(
-        f"\n{name}: {problem.space.size:,} parameters, {len(problem.data):,} samples in chunks of "
-        f"{problem.data.chunk}, {points} x {points} points; forward pass {1e3 * unit:.1f} ms"
+        f"\n{name}: {problem.space.size:,} parameters, {len(problem.data):,} samples, "
+        f"{points} x {points} points; forward pass "
+        f"{1e3 * unit:.1f} ms\n  {sharing.workers} workers, "
+        f"chunks of {sharing.chunk}, chosen in {choosing:.1f} s"
     )
     print(f"  stepping in place {stepped / unit:5.2f} forward passes a point")
     print(
-        f"  exact             {seconds / unit / count:5.2f}   ({seconds:.1f} s; {CHECKED} points "
-        f"again, directly: to {agreement(problem, setting, exact.surface.loss):.1e} relative)"
+        f"  exact             {point / unit:5.2f}   ({1e3 * point:.1f} ms; {CHECKED} points "
+        f"again, directly: to {agreement(problem, setting, exact):.1e} relative)"
     )
     print(
-        f"  adaptive          {shorter / unit / count:5.2f}   ({shorter:.1f} s, "
+        f"  adaptive          {shorter / unit:5.2f}   ({1e3 * shorter:.1f} ms, "
         f"{100 * adaptive.share:.0f} % of the points; off by {100 * np.nanmax(off) / span:.2f} % "
         f"of the range, estimated {100 * adaptive.error / span:.2f} %)"
     )
-    assert Surveyor(problem, Linear(problem.theta, setting.directions.vectors)).at(0.0, 0.0)
-
-
-def _plan(workspace: object, problem: Problem) -> object:
-    plan = getattr(workspace, "execution", None) or workspace.plan  # type: ignore[attr-defined]
-    return plan(problem)
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ def _behaviour(problem: Problem) -> list[str]:
     for place in (theta, beside):
         with torch.no_grad():
             numbers.append(problem.terms(place, batch).total)
-        slope = gradient(Problem(**{**vars(problem), "theta": place}), [batch])
+        slope = gradient(problem.altered(theta=place), [batch])
         numbers += [slope.norm(), probe @ slope]
     exact = problem.device.type == "cpu"
     return [float(n).hex() if exact else f"{float(n):.2e}" for n in numbers]

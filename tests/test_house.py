@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 # From the ground up: a room may import those above it in this list, and itself.
 FLOORS = (
     {
+        "lla.allocator",
         "lla.errors",
         "lla.estimate",
         "lla.files",

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from lla.allocator import keep_freed_memory
 from lla_cli import analyze, compare, export, init, inspect, page, plot, show, surroundings
 
 __all__ = ["app", "main"]
@@ -32,5 +33,6 @@ def main() -> None:
     # torch loads, hence here.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    keep_freed_memory()
     sys.argv[0] = "lla"
     app()

@@ -49,7 +49,7 @@ class MonteCarloFisher(EmpiricalFisher):
         # The statistics of a batch are those of the batch repeated.
         chunk = data.chunk * (draws if problem.coupled_layers else 1)
         repeated = replace(data, inputs=inputs, targets=targets, chunk=chunk)
-        super().__init__(Problem(**{**vars(problem), "data": repeated}), **options)
+        super().__init__(problem.altered(data=repeated), **options)
 
 
 def drawn_targets(problem: Problem, seed: int, index: int = 0) -> torch.Tensor:

@@ -298,5 +298,4 @@ def _graph_bytes(problem: Problem, samples: int, method: Method) -> int:
 
 def planned(problem: Problem, plan: Plan) -> Problem:
     """The problem cut into the plan's chunks."""
-    data = replace(problem.data, chunk=plan.chunk)
-    return Problem(**{**vars(problem), "data": data})
+    return problem.altered(data=replace(problem.data, chunk=plan.chunk))

@@ -11,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["fast_pooling"]
 
+# By which of them a layer gets here depends on torch's version.
+_FUNCTIONS = (torch.max_pool2d, torch.nn.functional.max_pool2d)
 _LARGEST = 3  # a window of more elements than 3 × 3 is no faster in pieces
 
 
@@ -35,7 +37,7 @@ class _Pooling(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
-        if function is torch.max_pool2d:
+        if function in _FUNCTIONS:
             window = _window(*args, **options)
             if window is not None:
                 return _pooled(args[0] if args else options["input"], window)
@@ -49,6 +51,7 @@ def _window(
     padding: int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> tuple[int, int] | None:
     """The window, where slices serve: dense CPU tensors, windows side by side, all inside."""
     kernel = _pair(kernel_size)
@@ -62,6 +65,7 @@ def _window(
         and _pair(padding) == (0, 0)
         and _pair(dilation) == (1, 1)
         and not ceil_mode
+        and not return_indices
         and max(kernel) <= _LARGEST
         and input.shape[2] >= kernel[0]
         and input.shape[3] >= kernel[1]

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -79,6 +79,10 @@ class Batch(NamedTuple):
         return Batch(
             mapped(self.inputs, lambda part: in_dtype(part, kind)), in_dtype(self.targets, kind)
         )
+
+    def to(self, device: torch.device) -> Batch:
+        """The same samples on a device."""
+        return Batch(mapped(self.inputs, lambda part: part.to(device)), self.targets.to(device))
 
     def chunks(self, size: int) -> Iterator[Batch]:
         """The same samples in order, ``size`` at a time."""
@@ -287,6 +291,10 @@ class Problem:
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
         return Evaluation(total / weight, accuracy, weight)
 
+    def altered(self, **changes: Any) -> Problem:
+        """The same problem but for some attributes; a subclass may be made otherwise than this."""
+        return Problem(**{**vars(self), **changes})
+
     def in_float64(self) -> Problem:
         """The same problem computed in float64, on copies of network and data."""
         return self._cast(torch.float64, nn.Module.double)
@@ -298,9 +306,18 @@ class Problem:
     def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
         whole = self.data.whole.in_dtype(kind)
         data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
-        objective = cast(copied(self.objective))
-        changed = {"objective": objective, "theta": self.theta.to(kind), "data": data}
-        return Problem(**{**vars(self), **changed})
+        objective = copied(self.objective)
+        cast(objective)  # in place: it is a copy
+        return self.altered(objective=objective, theta=self.theta.to(kind), data=data)
+
+    def replica(self, device: torch.device) -> Problem:
+        """The same problem on a copy of the network, for another thread or device."""
+        whole = self.data.whole.to(device)
+        return self.altered(
+            objective=copied(self.objective).to(device),
+            theta=self.theta.to(device),
+            data=replace(self.data, inputs=whole.inputs, targets=whole.targets),
+        )
 
     @contextmanager
     def second_order(self) -> Iterator[None]:

@@ -153,6 +153,18 @@ POOLS = (
 )
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [nn.MaxPool2d(2), lambda x: nn.functional.max_pool2d(x, 2), lambda x: torch.max_pool2d(x, 2)],
+)
+def test_fast_pooling_is_what_runs(pool, monkeypatch) -> None:
+    calls = []
+    monkeypatch.setattr("lla.problem.pooling._pooled", lambda x, window: calls.append(window) or x)
+    with fast_pooling(), torch.no_grad():
+        pool(torch.randn(1, 1, 4, 4))
+    assert calls == [(2, 2)]
+
+
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 def test_fast_pooling_gives_the_same_bits(pool: nn.MaxPool2d) -> None:
     x = torch.randn(3, 2, 13, 10, generator=torch.Generator().manual_seed(0))

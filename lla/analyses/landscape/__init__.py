@@ -124,6 +124,12 @@ class LandscapeConfig(Config):
     )
     curve_steps: int = Field(300, ge=1, description="training steps of the curve")
     curve_lr: float = Field(0.0, ge=0, description="their learning rate; 0: from the distance")
+    workers: int = Field(
+        0,
+        ge=0,
+        description="points evaluated at once, each by a copy of the network: on the cores, or on "
+        "as many GPUs; 0: measured",
+    )
     also: str = Field("", description="further data beside, as data.npz?split=test")
     repeats: int = Field(1, ge=1, description="planes of random directions, for a band over them")
     panel: Names = Field(

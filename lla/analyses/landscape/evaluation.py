@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,8 @@ import torch
 
 from lla.analyses.keeping import Forgetful, Keeper, Tiles
 from lla.analyses.landscape import ANALYSIS
-from lla.problem import Evaluation, Problem
+from lla.problem import Dataset, Evaluation, Problem
+from lla.problem.crew import Crew
 from lla.problem.moments import Moments
 
 __all__ = ["Adam", "Linear", "Motion", "Statistics", "Surveyor", "grid_points"]
@@ -83,12 +85,13 @@ class Surveyor:
     """Evaluates a loss where a motion leads.
 
     Attributes:
-        problem: Network, data, loss.
+        problem: Network, data, loss; cut into chunks for evaluations.
         motion: From distances (k,) to parameters (P,).
         statistics: What batch norm uses: the checkpoint's running statistics, or those of each
             point, recomputed from the data.
         counted: Called with the number of evaluations made.
         keeper: Keeps what was evaluated for a run that goes on where this one ended.
+        workers: How many share out the points, each with a copy of the network.
     """
 
     problem: Problem
@@ -96,6 +99,12 @@ class Surveyor:
     statistics: Statistics = "fixed"
     counted: Callable[[int], None] = lambda count: None
     keeper: Keeper = field(default_factory=Forgetful)
+    workers: int = 1
+
+    def on(self, other: Dataset) -> Surveyor:
+        """The same on other data."""
+        data = replace(other, chunk=self.problem.data.chunk)
+        return replace(self, problem=self.problem.altered(data=data))
 
     def at(self, *steps: float) -> Evaluation:
         """Loss and accuracy at one point."""
@@ -105,10 +114,22 @@ class Surveyor:
         self, theta: torch.Tensor, buffers: Mapping[str, torch.Tensor] | None = None
     ) -> Evaluation:
         """Loss and accuracy at given parameters, with given buffers in place of the network's."""
-        if buffers is None and self.statistics == "recomputed":
-            buffers = self.problem.recomputed_statistics(theta)
         self.counted(1)
-        return self.problem.evaluate(theta, buffers)
+        return self._evaluated(self.problem, theta, buffers)
+
+    def _evaluated(
+        self,
+        problem: Problem,
+        theta: torch.Tensor,
+        buffers: Mapping[str, torch.Tensor] | None = None,
+    ) -> Evaluation:
+        if buffers is None and self.statistics == "recomputed":
+            buffers = problem.recomputed_statistics(theta)
+        return problem.evaluate(theta, buffers)
+
+    def _moved(self, problem: Problem, steps: np.ndarray) -> Evaluation:
+        """A worker's: where the steps lead, on its own copy of the network."""
+        return self._evaluated(problem, self.motion(steps).to(problem.device))
 
     def over(
         self, points: np.ndarray, told: Callable[[int, int], None] = lambda done, total: None
@@ -127,12 +148,14 @@ class Surveyor:
         if kept:
             found, done = np.array(kept["found"]), int(kept["done"])
         with tiles.running():
-            for index in range(done, len(points)):
-                evaluation = self.at(*points[index])
-                found[:, index] = evaluation.loss, evaluation.accuracy
-                done = index + 1
-                told(done, len(points))
-                tiles.step()
+            crew = Crew(self.problem, min(self.workers, max(1, len(points) - done)))
+            with closing(crew.map(self._moved, points[done:])) as evaluations:
+                for evaluation in evaluations:
+                    found[:, done] = evaluation.loss, evaluation.accuracy
+                    done += 1
+                    told(done, len(points))
+                    self.counted(1)
+                    tiles.step()
         return found[0], found[1]
 
     def _digest(self, points: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from lla.analyses.landscape.adaptive import Filled, refined
 from lla.analyses.landscape.evaluation import Surveyor, grid_points
 from lla.analyses.landscape.setting import Setting, setting_of
 from lla.analyses.workspace import Workspace
-from lla.problem import Problem
+from lla.problem import Dataset, Problem
 from lla.progress import Progress
 
 __all__ = ["Drawn", "band_of", "surface_of", "trajectory_of"]
@@ -39,7 +39,7 @@ class Drawn:
 
 
 def surface_of(
-    setting: Setting, config: LandscapeConfig, progress: Progress, other: Problem | None
+    setting: Setting, config: LandscapeConfig, progress: Progress, other: Dataset | None
 ) -> Drawn:
     """The loss over a plane.
 
@@ -47,12 +47,12 @@ def surface_of(
         setting: Two directions and their ranges.
         config: Whether all points are evaluated, and how exact the others have to be.
         progress: Told the points.
-        other: The problem on further data, drawn beside.
+        other: Further data, drawn beside.
     """
     alpha, beta = setting.axes
     surveyors = [setting.surveyor]
     if other is not None:
-        surveyors.append(replace(setting.surveyor, problem=other))
+        surveyors.append(setting.surveyor.on(other))
     filled = _filled(surveyors, alpha, beta, _accuracy(config), progress)
     loss, accuracy, *rest = filled.values
     status = np.where(np.isfinite(loss), EVALUATED, NOT_FINITE)

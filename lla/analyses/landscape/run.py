@@ -16,7 +16,7 @@ from lla.analyses.landscape.ways import NO_WAY, way_of
 from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError, NotApplicableError
 from lla.estimate import Estimate
-from lla.problem import Problem
+from lla.problem import Dataset, Problem
 
 __all__ = ["run"]
 
@@ -30,7 +30,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     setting = setting_of(problem, config, workspace)
     draw = _over_plane if _is_plane(setting, config) else _along_lines
     result = draw(setting, problem, config, workspace)
-    return replace(result, **way_of(setting, config, workspace))
+    return replace(result, **way_of(setting, problem, config, workspace))
 
 
 def _over_plane(
@@ -46,7 +46,7 @@ def _over_plane(
     return replace(
         _checked(setting, problem, surface.loss, config),
         quadratic_radius=radius,
-        evaluated=Estimate.exact(drawn.share, method="count of points"),
+        evaluated=Estimate.exact(drawn.share, method=_shared_out(setting)),
         filling_error=_filling(drawn.error),
         surface=surface,
         trajectory=trajectory_of(setting),
@@ -78,8 +78,8 @@ def _is_plane(setting: Setting, config: LandscapeConfig) -> bool:
     return config.form == "plane" or (config.form == "auto" and count == 2)
 
 
-def _also(problem: Problem, config: LandscapeConfig) -> Problem | None:
-    """The same network and loss on the further data, if there is some."""
+def _also(problem: Problem, config: LandscapeConfig) -> Dataset | None:
+    """The further data, if there is some."""
     if not config.also:
         return None
     if problem.relatives is None:
@@ -87,7 +87,13 @@ def _also(problem: Problem, config: LandscapeConfig) -> Problem | None:
             "[landscape] also reads a data file, and the problem was given as objects",
             "leave it out, or analyse a checkpoint's file",
         )
-    return Problem(**{**vars(problem), "data": problem.relatives.data(config.also)})
+    return problem.relatives.data(config.also)
+
+
+def _shared_out(setting: Setting) -> str:
+    workers = setting.surveyor.workers
+    at_once = f"by {workers} workers" if workers > 1 else "one after the other"
+    return f"count of points; {at_once}, in chunks of {setting.surveyor.problem.data.chunk}"
 
 
 def _no_model() -> Estimate:
@@ -128,7 +134,7 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
     return found
 
 
-def _profiles(setting: Setting, workspace: Workspace, other: Problem | None) -> Profiles:
+def _profiles(setting: Setting, workspace: Workspace, other: Dataset | None) -> Profiles:
     count = len(setting.directions)
     points = max(len(axis) for axis in setting.axes)
     distance = np.stack(setting.axes)
@@ -141,7 +147,7 @@ def _profiles(setting: Setting, workspace: Workspace, other: Problem | None) -> 
         workspace.progress.update(done, total, "points")
 
     loss, accuracy = setting.surveyor.over(flat, told)
-    further = replace(setting.surveyor, problem=other).over(flat) if other else (None, None)
+    further = setting.surveyor.on(other).over(flat) if other else (None, None)
     also = [None if part is None else part.reshape(count, points) for part in further]
     return Profiles(
         names=setting.directions.names,
@@ -188,7 +194,7 @@ def _checked(
         cosine=_cosine(axes),
         quadratic_radius=_no_model(),
         non_finite=Estimate.exact(float(non_finite), method="count of points"),
-        evaluated=Estimate.exact(1.0, method="count of points"),
+        evaluated=Estimate.exact(1.0, method=_shared_out(setting)),
         filling_error=_filling(0.0),
         barrier=NO_WAY,
         curve_barrier=NO_WAY,

@@ -9,7 +9,7 @@ import torch
 
 from lla.analyses.landscape import LandscapeConfig, NormalizationName
 from lla.analyses.landscape.directions import Directions, directions_of
-from lla.analyses.landscape.evaluation import Adam, Linear, Surveyor
+from lla.analyses.landscape.evaluation import Adam, Linear, Motion, Surveyor
 from lla.analyses.landscape.normalization import (
     Moved,
     Normalization,
@@ -17,6 +17,7 @@ from lla.analyses.landscape.normalization import (
     orthogonalized,
 )
 from lla.analyses.landscape.ranges import around, positions, reach_along
+from lla.analyses.landscape.workers import SHARING
 from lla.analyses.shared import BASE_EVALUATION, GRADIENT
 from lla.analyses.spectral import spectral
 from lla.analyses.workspace import Workspace
@@ -93,13 +94,12 @@ def setting_of(
     specs = axes or config.axes
     base = workspace.get(BASE_EVALUATION, problem).loss
 
-    counted = workspace.tally("points")
     if config.rule == "adam":
         return _of_adam(problem, config, base, workspace)
     found = directions_of(specs, problem, workspace, others=config.checkpoints, repeat=repeat)
     moving, touched = _moving(found, problem, config, normalization or config.normalization)
     motion = Linear(problem.theta, moving.vectors)
-    surveyor = Surveyor(problem, motion, config.statistics, counted, workspace.keeper)
+    surveyor = _surveyor(problem, motion, config, workspace)
     raw = not touched and bool(np.isfinite(moving.eigenvalues).all())
     forms, slopes = _second_order(moving, raw, problem, config, workspace)
     made = Setting(moving, raw, forms, slopes, surveyor, base, ())
@@ -198,6 +198,20 @@ def _ranges(made: Setting, config: LandscapeConfig, problem: Problem) -> tuple[n
     return tuple(found)
 
 
+def _surveyor(
+    problem: Problem, motion: Motion, config: LandscapeConfig, workspace: Workspace
+) -> Surveyor:
+    sharing = workspace.get(SHARING, problem)
+    return Surveyor(
+        sharing.cut(problem),
+        motion,
+        config.statistics,
+        workspace.tally("points"),
+        workspace.keeper,
+        sharing.workers,
+    )
+
+
 def _of_adam(
     problem: Problem, config: LandscapeConfig, base: float, workspace: Workspace
 ) -> Setting:
@@ -225,6 +239,5 @@ def _of_adam(
         positions(config.x, -reach, reach, config.points),
         positions(config.y, *_DAMPING, config.points),
     )
-    counted = workspace.tally("points")
-    surveyor = Surveyor(problem, motion, config.statistics, counted, workspace.keeper)
+    surveyor = _surveyor(problem, motion, config, workspace)
     return Setting(directions, False, np.full((2, 2), _NAN), nothing.copy(), surveyor, base, axes)

@@ -13,6 +13,7 @@ from lla.analyses.landscape.setting import Setting
 from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError
 from lla.estimate import Estimate
+from lla.problem import Problem
 
 __all__ = ["NO_WAY", "way_of"]
 
@@ -20,7 +21,9 @@ NO_WAY = Estimate.missing("there is no other checkpoint: --axes between", units=
 _UNTRAINED = Estimate.missing("no curve was asked for: --curve bezier", units="loss")
 
 
-def way_of(setting: Setting, config: LandscapeConfig, workspace: Workspace) -> dict[str, Any]:
+def way_of(
+    setting: Setting, problem: Problem, config: LandscapeConfig, workspace: Workspace
+) -> dict[str, Any]:
     """Fields of a result: ``barrier``, ``curve_barrier`` and ``path``.
 
     Raises:
@@ -36,7 +39,7 @@ def way_of(setting: Setting, config: LandscapeConfig, workspace: Workspace) -> d
         )
     if series is None or not single:
         return {}
-    surveyor, start = setting.surveyor, setting.surveyor.problem.theta.double()
+    surveyor, start = setting.surveyor, problem.theta.double()
     end = start + series.offsets[0]
 
     def line(t: float) -> torch.Tensor:
@@ -50,7 +53,7 @@ def way_of(setting: Setting, config: LandscapeConfig, workspace: Workspace) -> d
         workspace.progress.update(done, total, "training steps of the curve")
 
     curve = trained(
-        surveyor.problem, end, config.curve, config.curve_steps, workspace.seed,
+        problem, end, config.curve, config.curve_steps, workspace.seed,
         lr=config.curve_lr, told=told,
     )  # fmt: skip
     _, bent, right, lower = barrier_of(surveyor, curve, config.points)

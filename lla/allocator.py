@@ -1,0 +1,31 @@
+"""How the C library handles memory that is freed."""
+
+from __future__ import annotations
+
+import ctypes
+
+__all__ = ["keep_freed_memory"]
+
+# Of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_USUAL, _LARGEST = 32 << 20, 1 << 30
+
+
+def keep_freed_memory(*, keep: bool = True) -> None:
+    """Keep large blocks that are freed, or give them back as usual.
+
+    A network's evaluation allocates and frees tens of megabytes for each chunk. Given back to the
+    system, they come zeroed a page at a time: up to a fifth of the evaluation's time. The peak is
+    the same. A setting of the process: for commands, not for a library's caller. Without glibc
+    nothing happens.
+
+    Args:
+        keep: Whether to keep them.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    threshold = _LARGEST if keep else _USUAL
+    set_option(_MMAP_THRESHOLD, threshold)
+    set_option(_TRIM_THRESHOLD, 2 * threshold if not keep else (1 << 31) - 1)
