@@ -81,6 +81,8 @@ def analyze(
     sections = _sections(settings, only, skip)
     if batch_norm is not None and isinstance(model, (str, Path)):
         sections.setdefault("model", {})["batch_norm"] = batch_norm
+    if batch_size is not None and isinstance(model, (str, Path)):
+        sections.setdefault("data", {})["batch_size"] = batch_size
     stated: dict[str, Any] = {"data": data, "loss": loss, "training": training}
     if isinstance(model, (str, Path)):
         _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")

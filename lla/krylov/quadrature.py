@@ -52,7 +52,7 @@ class Quadrature:
         return sums
 
     def share_within(self, radius: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Share of the spectrum within ``radius`` of zero, per probe.
+        """Share of the spectrum within ``radius`` of zero, both ends included, per probe.
 
         A Gauss rule says little of a short interval: its nodes rarely fall inside. What it does
         bound is the measure up to each node (Chebyshev–Markov–Stieltjes): the weights of the nodes
@@ -66,7 +66,8 @@ class Quadrature:
             kept = np.isfinite(nodes)
             order = np.argsort(nodes[kept])
             places, shares = nodes[kept][order], weights[kept][order]
-            first, last = np.searchsorted(places, [-radius, radius])
+            first = np.searchsorted(places, -radius, side="left")
+            last = np.searchsorted(places, radius, side="right")
             inside[row] = shares[first:last].sum()
             low[row] = shares[first + 1 : max(last - 1, first + 1)].sum()
             high[row] = shares[max(0, first - 1) : last + 1].sum()

@@ -82,6 +82,12 @@ def test_the_share_near_zero_by_hand(radius: float, inside: list, low: list, hig
     np.testing.assert_allclose(found, [inside, low, high], atol=1e-15)
 
 
+def test_both_ends_count_as_within() -> None:
+    rule = Quadrature(np.array([[-1.0, 0.0, 1.0]]), np.array([[0.2, 0.5, 0.3]]))
+    assert rule.share_within(1.0)[0] == pytest.approx([1.0])
+    assert rule.share_within(0.99)[0] == pytest.approx([0.5])
+
+
 def test_the_bounds_are_those_of_chebyshev_markov_and_stieltjes() -> None:
     """They hold the share of any measure with the same moments: here of the matrix itself."""
     values = np.sort(np.random.default_rng(0).normal(size=60))

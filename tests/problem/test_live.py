@@ -31,5 +31,10 @@ def test_calls_of_no_use(arguments, options, words: str) -> None:
             lla.Problem(*arguments, **options)
 
 
+def test_a_checkpoints_chunk_is_the_one_that_is_asked_for() -> None:
+    report = lla.analyze("sample_checkpoints/digits_mlp.pt", only="baseline", batch_size=123)
+    assert report.plan["chunk"] == 123
+
+
 def test_one_analysis_by_its_name_alone() -> None:
     assert list(lla.analyze(nn.Linear(3, 2), DATA, only="baseline").results) == ["baseline"]

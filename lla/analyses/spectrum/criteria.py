@@ -143,7 +143,7 @@ def near_zero_share(
     """
 
     def known(within: float) -> float:
-        return float((np.abs(probes.outer) < within).sum()) / probes.size
+        return float((np.abs(probes.outer) <= within).sum()) / probes.size
 
     inside = probes.rest.share_within(radius)[0]
     lower = probes.rest.share_within(max(0.0, radius - slack))[1]
