@@ -172,10 +172,12 @@ class Relatives:
     Attributes:
         network: The network with the weights of another checkpoint, by its path.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
+        facts: What a checkpoint's file, read by ``network``, tells of its training.
     """
 
     network: Callable[[str], nn.Module]
     data: Callable[[str], Dataset]
+    facts: Callable[[str], Mapping[str, object]] = lambda path: {}
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,12 @@ from lla_plots.style import (
 from lla_plots.surface import draw_surface
 from lla_plots.text import symbols
 
-__all__ = ["draw_map", "figures"]
+__all__ = ["TRAJECTORY", "draw_contour", "draw_map", "figures"]
 
 _TRAJECTORY: dict[str, Any] = {
     "color": "#E69F00", "lw": 1.4, "marker": "o", "ms": 3.5, "mec": "black", "mew": 0.5
 }  # fmt: skip
+TRAJECTORY = "trajectory"  # the id of its line
 _MINIMUM: dict[str, Any] = {
     "marker": "v", "ms": 6, "mfc": "white", "mec": "black", "mew": 0.9, "ls": "none"
 }  # fmt: skip
@@ -73,7 +74,7 @@ def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
         drawn["landscape_band"] = draw_band(result, caption)
     drawn["landscape"] = _map(result, caption)
     if masked_loss(result).count():
-        drawn["landscape_contour"] = _contour(result, caption)
+        drawn["landscape_contour"] = draw_contour(result, caption)
         drawn["surface"] = draw_surface(result, caption)
         drawn["landscape_cuts"] = draw_cuts(result, caption)
     return drawn
@@ -85,7 +86,8 @@ def _map(result: LandscapeResult, caption: str) -> Figure:
     return figure
 
 
-def _contour(result: LandscapeResult, caption: str) -> Figure:
+def draw_contour(result: LandscapeResult, caption: str) -> Figure:
+    """Draw labelled contours on white."""
     legend = _legend(result, radius=True)
     figure = _new(result, caption, "Loss around the checkpoint: contours", legend)
     _draw_contours(figure.subplots(), result)
@@ -184,7 +186,7 @@ def _mark_checkpoint(axes: Axes, result: LandscapeResult) -> None:
 
 def _mark_trajectory(axes: Axes, result: LandscapeResult) -> None:
     if result.trajectory is not None:
-        axes.plot(*result.trajectory.coordinates.T, **_TRAJECTORY)
+        axes.plot(*result.trajectory.coordinates.T, gid=TRAJECTORY, **_TRAJECTORY)
 
 
 def _mark_topology(axes: Axes, result: LandscapeResult) -> None:
@@ -211,7 +213,9 @@ def _marks(result: LandscapeResult) -> list[Line2D | Patch]:
     found: list[Line2D | Patch] = []
     if result.trajectory is not None:
         away = float(result.trajectory.distance.max())
-        words = f"{len(result.trajectory.names)} checkpoints, up to {number(away, 2)} off the plane"
+        words = f"{len(result.trajectory.names)} checkpoints"
+        # What another tool projected is not told.
+        words += f", up to {number(away, 2)} off the plane" if np.isfinite(away) else ""
         found.append(Line2D([], [], label=words, **_TRAJECTORY))
     minima = int(_inside(result).sum())
     if minima > 1:

@@ -46,9 +46,13 @@ def surface_of(result: LandscapeResult) -> Surface:
 
 
 def masked_loss(result: LandscapeResult) -> np.ma.MaskedArray[Any, Any]:
-    """The loss, shape (α, β) or (line, point), with what is not finite masked."""
+    """The loss, shape (α, β) or (all lines' points,), with what is not finite masked."""
     if result.surface is None:
-        return np.ma.masked_invalid(result.profiles.loss if result.profiles else np.empty((0, 0)))
+        profiles = result.profiles
+        if profiles is None:
+            return np.ma.masked_invalid(np.empty(0))
+        # A line of fewer points than another ends in NaN.
+        return np.ma.masked_invalid(profiles.loss[np.isfinite(profiles.distance)])
     loss = np.asarray(result.surface.loss, dtype=np.float64)
     bad = (np.asarray(result.surface.status) == NOT_FINITE) | ~np.isfinite(loss)
     return np.ma.masked_array(loss, mask=bad)
@@ -133,7 +137,7 @@ def center(result: LandscapeResult) -> tuple[int, int, float]:
             if result.profiles
             else (np.zeros((1, 1)), np.full((1, 1), np.nan))
         )
-        point = int(np.argmin(np.abs(distance[0])))
+        point = int(np.nanargmin(np.abs(distance[0])))
         return 0, point, float(loss[0, point])
     alpha = int(np.argmin(np.abs(result.surface.alpha)))
     beta = int(np.argmin(np.abs(result.surface.beta)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from lla.analyses.baseline import BaselineResult
-from lla.analyses.landscape import Axes, LandscapeResult, Surface
+from lla.analyses.landscape import Axes, LandscapeResult, Surface, Trajectory
 from lla.analyses.saliency import SaliencyMap, SaliencyResult
 from lla.analyses.spectrum import Density, Layers, SpectrumResult
 from lla.analyses.stability import Conditions, StabilityResult
@@ -83,6 +83,20 @@ def axes():
         measured_low=curvature - 0.01,
         measured_high=curvature + 0.01,
         cosines=np.eye(2),
+    )
+
+
+def trajectory(count=4, names=()):
+    """A way into the checkpoint."""
+    t = np.linspace(0, 1, count)
+    return Trajectory(
+        names=names or tuple(f"epoch_{index:02d}.pt" for index in range(count)),
+        coordinates=np.stack([0.45 * (1 - t) * np.cos(3 * t), 0.9 * (1 - t)], axis=1),
+        loss=2 - 1.5 * t,
+        accuracy=t,
+        plane_loss=2 - 1.2 * t,
+        distance=1 - t,
+        epoch=np.arange(count, dtype=np.float64),
     )
 
 

@@ -79,8 +79,15 @@ class LandscapeConfig(Config):
     form: Literal["auto", "plane", "lines"] = Field(
         "auto", description="a plane of two directions, or a line along each; auto: by their number"
     )
-    x: Range = Field("", description="range of α as start:stop:points; all points are evaluated")
-    y: Range = Field("", description="range of β as start:stop:points; all points are evaluated")
+    x: Range = Field(
+        "",
+        description="range of α, or of every line, as start:stop:points; all points are evaluated",
+    )
+    y: Range = Field(
+        "",
+        description="range of β, or of the second line, as start:stop:points; all points are "
+        "evaluated",
+    )
     points: int = Field(31, ge=3, description="points per axis where no range is given")
     accuracy: float | None = Field(
         None,
@@ -158,10 +165,15 @@ class Surface:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Loss and accuracy along lines through the checkpoint."""
+    """Loss and accuracy along lines through the checkpoint.
+
+    Lines may have ranges of their own: those of fewer points end in NaN, in all arrays.
+    """
 
     names: tuple[str, ...] = array("directions", ("line",))
-    distance: np.ndarray = array("distance along each", ("line", "point"), units="‖d‖")
+    distance: np.ndarray = array(
+        "distance along each; NaN beyond a line's own points", ("line", "point"), units="‖d‖"
+    )
     loss: np.ndarray = array("loss over the analysed data", ("line", "point"), units="loss")
     accuracy: np.ndarray = array("share of right predictions", ("line", "point"))
     quadratic: np.ndarray = array("second-order model", ("line", "point"), units="loss")
@@ -199,6 +211,7 @@ class Trajectory:
     accuracy: np.ndarray = array("their own accuracy", ("checkpoint",))
     plane_loss: np.ndarray = array("loss at the nearest point", ("checkpoint",), units="loss")
     distance: np.ndarray = array("distance from the plane", ("checkpoint",), units="parameter norm")
+    epoch: np.ndarray | None = array("epochs; NaN where a file does not say", ("checkpoint",))
 
 
 @dataclass(frozen=True)

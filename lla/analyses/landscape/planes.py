@@ -128,6 +128,7 @@ def trajectory_of(setting: Setting) -> Trajectory | None:
         accuracy=np.array([one.accuracy for one in own]),
         plane_loss=surveyor.over(places)[0],
         distance=away.cpu().numpy(),
+        epoch=series.epochs,
     )
 
 

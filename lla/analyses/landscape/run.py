@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel, Profiles
+from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel
 from lla.analyses.landscape.checks import curvature_along, quadratic_radius, verdict
 from lla.analyses.landscape.planes import band_of, surface_of, trajectory_of
-from lla.analyses.landscape.setting import Setting, setting_of
+from lla.analyses.landscape.profiles import profiles_of
+from lla.analyses.landscape.setting import Setting, is_plane, setting_of
 from lla.analyses.landscape.topology import topology_of
 from lla.analyses.landscape.ways import NO_WAY, way_of
 from lla.analyses.workspace import Workspace
@@ -28,7 +29,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     if problem.space.size < 2 and config.form != "lines" and config.axes == ("hessian",):
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
     setting = setting_of(problem, config, workspace)
-    draw = _over_plane if _is_plane(setting, config) else _along_lines
+    draw = _over_plane if is_plane(setting.directions, config) else _along_lines
     result = draw(setting, problem, config, workspace)
     return replace(result, **way_of(setting, config, workspace))
 
@@ -59,23 +60,14 @@ def _over_plane(
 def _along_lines(
     setting: Setting, problem: Problem, config: LandscapeConfig, workspace: Workspace
 ) -> LandscapeResult:
-    profiles = _profiles(setting, workspace, _also(problem, config))
+    profiles = profiles_of(setting, workspace.progress, _also(problem, config))
+    evaluated = profiles.loss[np.isfinite(profiles.distance)]
     why = "it is measured on a plane"
     return replace(
-        _checked(setting, problem, profiles.loss, config),
+        _checked(setting, problem, evaluated, config),
         quadratic_radius=Estimate.missing(why, units="parameter norm"),
         profiles=profiles,
     )
-
-
-def _is_plane(setting: Setting, config: LandscapeConfig) -> bool:
-    count = len(setting.directions)
-    if config.form == "plane" and count != 2:
-        raise ConfigurationError(
-            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
-            "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
-        )
-    return config.form == "plane" or (config.form == "auto" and count == 2)
 
 
 def _also(problem: Problem, config: LandscapeConfig) -> Problem | None:
@@ -113,7 +105,7 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
         stated = {"axes": axes.replace("+", ","), "normalization": normalization or "auto"}
         one = LandscapeConfig(**{**config.model_dump(exclude_unset=True), **stated, "panel": ()})
         setting = setting_of(problem, one, workspace)
-        if not _is_plane(setting, one):
+        if not is_plane(setting.directions, one):
             raise ConfigurationError(
                 f"the panel '{text}' is no plane: it has {len(setting.directions)} directions",
                 "write AXES/NORMALIZATION with two directions, as hessian:0+hessian:1/none",
@@ -126,32 +118,6 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
             axes=_axes(setting, _measured(setting, problem)),
         )
     return found
-
-
-def _profiles(setting: Setting, workspace: Workspace, other: Problem | None) -> Profiles:
-    count = len(setting.directions)
-    points = max(len(axis) for axis in setting.axes)
-    distance = np.stack(setting.axes)
-    steps = np.zeros((count, points, count))
-    for index in range(count):
-        steps[index, :, index] = distance[index]
-    flat = steps.reshape(-1, count)
-
-    def told(done: int, total: int) -> None:
-        workspace.progress.update(done, total, "points")
-
-    loss, accuracy = setting.surveyor.over(flat, told)
-    further = replace(setting.surveyor, problem=other).over(flat) if other else (None, None)
-    also = [None if part is None else part.reshape(count, points) for part in further]
-    return Profiles(
-        names=setting.directions.names,
-        distance=distance,
-        loss=loss.reshape(count, points),
-        accuracy=accuracy.reshape(count, points),
-        quadratic=setting.quadratic(steps),
-        also_loss=also[0],
-        also_accuracy=also[1],
-    )
 
 
 def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
