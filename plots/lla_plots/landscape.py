@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from lla.analyses.landscape import LandscapeResult
+from lla.analyses.landscape import NOT_EVALUATED, LandscapeResult
 from lla.numbers import number
 from lla_plots.cuts import draw_cuts
 from lla_plots.lines import draw_band, draw_lines, draw_panel, draw_path
@@ -233,5 +233,6 @@ def _legend(result: LandscapeResult, *, radius: bool = False) -> list[Line2D | P
         words = f"quadratic model holds within {number(limit.low, 3)}"
         found.append(Line2D([], [], ls="--", color=GREEN, label=words))
     if np.ma.getmaskarray(masked_loss(result)).any():
-        found.append(Patch(**_HOLES, label="loss not finite"))
+        missing = (surface_of(result).status == NOT_EVALUATED).any()
+        found.append(Patch(**_HOLES, label="no loss" if missing else "loss not finite"))
     return [*found, *_marks(result)]

@@ -11,7 +11,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lla.analyses.landscape import NOT_FINITE, LandscapeResult, Surface
+from lla.analyses.landscape import NOT_EVALUATED, NOT_FINITE, LandscapeResult, Surface
 from lla.analyses.landscape.checks import CENTER_TOLERANCE
 from lla.estimate import Estimate
 from lla.numbers import interval, number
@@ -72,6 +72,8 @@ def axis_labels(result: LandscapeResult) -> tuple[str, str]:
 def length_unit(result: LandscapeResult, index: int) -> str:
     """What a distance of 1 along a direction is."""
     norm = float(result.axes.norms[index])
+    if np.isnan(norm):  # another program's direction
+        return f"times ‖d{'₁₂'[index] if index < 2 else ''}‖"
     if not norm > 0 or abs(norm - 1) < _UNIT:
         return "parameter norm"
     return f"times ‖d‖ = {number(norm, 3)}"
@@ -106,13 +108,27 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
     curvatures = (result.curvature_alpha, result.curvature_beta)[: len(result.axes.names)]
     for index, measured in enumerate(curvatures):
         found += _curvature_check(result, index, measured)
-    hidden = int(np.ma.getmaskarray(masked_loss(result)).sum())
-    if hidden:
-        where = " (hatched)" if result.surface else ""
-        found.append(f"{hidden} of {masked_loss(result).size} points are not finite{where}")
+    found += _holes(result)
     if result.checks.value == "failed" and not found:
         found.append(f"check failed: {result.checks.why}")
     return tuple(found)
+
+
+def _holes(result: LandscapeResult) -> list[str]:
+    """How many points have no loss, and why."""
+    mask = np.ma.getmaskarray(masked_loss(result))
+    where = " (hatched)" if result.surface else ""
+    left_out = mask & False
+    if result.surface is not None:
+        left_out = mask & (np.asarray(result.surface.status) == NOT_EVALUATED)
+    return [
+        f"{int(count)} of {mask.size} points {words}{where}"
+        for count, words in (
+            ((mask & ~left_out).sum(), "are not finite"),
+            (left_out.sum(), "were not evaluated"),
+        )
+        if count
+    ]
 
 
 def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) -> list[str]:

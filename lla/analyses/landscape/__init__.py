@@ -20,6 +20,7 @@ __all__ = [
     "ANALYSIS",
     "EVALUATED",
     "FILLED",
+    "NOT_EVALUATED",
     "NOT_FINITE",
     "Axes",
     "Band",
@@ -34,7 +35,7 @@ __all__ = [
     "parse_range",
 ]
 
-EVALUATED, NOT_FINITE, FILLED = 1, 2, 3
+NOT_EVALUATED, EVALUATED, NOT_FINITE, FILLED = 0, 1, 2, 3
 
 
 def parse_range(text: str) -> tuple[float, float, int]:
@@ -150,7 +151,8 @@ class Surface:
     accuracy: np.ndarray = array("share of right predictions", ("alpha", "beta"))
     quadratic: np.ndarray = array("second-order model", ("alpha", "beta"), units="loss")
     status: np.ndarray = array(
-        "1 evaluated, 2 evaluated and not finite, 3 filled in", ("alpha", "beta")
+        "1 evaluated, 2 evaluated and not finite, 3 filled in, 0 not evaluated (of an import)",
+        ("alpha", "beta"),
     )
     error: np.ndarray = array(
         "estimated error of the loss where it is filled in", ("alpha", "beta"), units="loss"
