@@ -215,7 +215,7 @@ def _bare(names: tuple[str, ...], found: _Found, status: np.ndarray) -> Landscap
         key: nothing.copy()
         for key in (
             "eigenvalues", "residuals", "norms", "slope", "curvature",
-            "measured", "measured_low", "measured_high",
+            "measured", "measured_low", "measured_high", "kinks", "kinks_error",
         )
     }  # fmt: skip
     count = int((status == NOT_FINITE).sum())

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lla.analyses.landscape import NOT_EVALUATED, NOT_FINITE, LandscapeResult, Surface
-from lla.analyses.landscape.checks import CENTER_TOLERANCE
+from lla.analyses.landscape.checks import CENTER_TOLERANCE, KINKS_SEEN
 from lla.estimate import Estimate
 from lla.numbers import interval, number
 from lla_plots.style import log_worthy, root
@@ -141,8 +141,19 @@ def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) ->
         return []
     return [
         f"check failed: along {'αβ'[index]} finite differences of the loss give a curvature of "
-        f"{interval(measured)}, and the eigenvalue is {number(expected)} (ReLU's kinks do that)"
+        f"{interval(measured)}, and the eigenvalue is {number(expected)}{_kinks(result, index)}"
     ]
+
+
+def _kinks(result: LandscapeResult, index: int) -> str:
+    """What of a curvature was found to be jumps of the slope."""
+    axes = result.axes
+    if axes.kinks is None or axes.kinks_error is None or not np.isfinite(axes.kinks[index]):
+        return ""
+    kinks, error = float(axes.kinks[index]), float(axes.kinks_error[index])
+    if abs(kinks) <= KINKS_SEEN * error:
+        return "; no kinks were found within the step"
+    return f"; kinks, where the slope jumps, make up {number(kinks, 3)} ± {number(error, 1)}"
 
 
 def center(result: LandscapeResult) -> tuple[int, int, float]:

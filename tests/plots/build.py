@@ -83,6 +83,8 @@ def axes():
         measured_low=curvature - 0.01,
         measured_high=curvature + 0.01,
         cosines=np.eye(2),
+        kinks=None,
+        kinks_error=None,
     )
 
 

@@ -201,6 +201,13 @@ class Axes:
     measured_low: np.ndarray = array("its lower bound", ("axis",), units="loss")
     measured_high: np.ndarray = array("its upper bound", ("axis",), units="loss")
     cosines: np.ndarray = array("cosines between the directions", ("axis", "other"))
+    kinks: np.ndarray | None = array(
+        "what jumps of the slope at kinks add to the curvature within the differences' step, "
+        "looked for where the two differ; NaN elsewhere",
+        ("axis",),
+        units="loss",
+    )
+    kinks_error: np.ndarray | None = array("its error", ("axis",), units="loss")
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel
-from lla.analyses.landscape.checks import curvature_along, quadratic_radius, verdict
+from lla.analyses.landscape.checks import (
+    Measured,
+    disagreeing,
+    measured_along,
+    quadratic_radius,
+    verdict,
+)
+from lla.analyses.landscape.kinks import Bend, bend_along
 from lla.analyses.landscape.planes import band_of, surface_of, trajectory_of
 from lla.analyses.landscape.profiles import profiles_of
 from lla.analyses.landscape.setting import Setting, is_plane, setting_of
@@ -45,7 +53,7 @@ def _over_plane(
         residual = surface.loss - surface.quadratic
         radius = quadratic_radius(alpha, beta, residual, config.residual * config.rise)
     return replace(
-        _checked(setting, problem, surface.loss, config),
+        _checked(setting, problem, surface.loss, config, workspace),
         quadratic_radius=radius,
         evaluated=Estimate.exact(drawn.share, method="count of points"),
         filling_error=_filling(drawn.error),
@@ -64,7 +72,7 @@ def _along_lines(
     evaluated = profiles.loss[np.isfinite(profiles.distance)]
     why = "it is measured on a plane"
     return replace(
-        _checked(setting, problem, evaluated, config),
+        _checked(setting, problem, evaluated, config, workspace),
         quadratic_radius=Estimate.missing(why, units="parameter norm"),
         profiles=profiles,
     )
@@ -115,19 +123,20 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
         found[text.replace("/", " ")] = Panel(
             normalization=(one.normalization,),
             surface=drawn.surface,
-            axes=_axes(setting, _measured(setting, problem)),
+            axes=_axes(setting, [one.estimate for one in _measured(setting, problem)]),
         )
     return found
 
 
-def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
+def _measured(setting: Setting, problem: Problem) -> list[Measured]:
     """Curvatures along the directions from losses; of Adam's rule there is none."""
     eps = torch.finfo(problem.theta.dtype).eps
     if not np.isfinite(setting.forms).all():
         why = "there is no second-order model of these axes"
-        return [Estimate.missing(why, units="loss")] * len(setting.directions)
+        missing = Estimate.missing(why, units="loss")
+        return [Measured(missing, 0.0)] * len(setting.directions)
     return [
-        curvature_along(
+        measured_along(
             lambda distance, index=index: setting.along(index, distance),  # type: ignore[misc]
             setting.base,
             float(np.abs(axis).max()),
@@ -137,20 +146,47 @@ def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
     ]
 
 
+def _bends(
+    setting: Setting,
+    problem: Problem,
+    workspace: Workspace,
+    measured: list[Measured],
+    doubtful: list[bool],
+) -> list[Bend | None]:
+    """What the curvature along each doubtful direction is made of."""
+    workspace.tally("gradients")(2 * sum(doubtful))
+    return [
+        bend_along(problem, vector, one.step, workspace.tally("matvecs")) if asked else None
+        for vector, one, asked in zip(
+            setting.directions.vectors, measured, doubtful, strict=True
+        )
+    ]
+
+
 def _checked(
-    setting: Setting, problem: Problem, loss: np.ndarray, config: LandscapeConfig
+    setting: Setting,
+    problem: Problem,
+    loss: np.ndarray,
+    config: LandscapeConfig,
+    workspace: Workspace,
 ) -> LandscapeResult:
     """A result with its checks, and nothing else."""
     measured = _measured(setting, problem)
+    estimates = [one.estimate for one in measured]
+    expected = np.diag(setting.forms).tolist()
+    reaches = [float(np.abs(axis).max()) for axis in setting.axes]
+    negligible = [_UNSEEN * config.rise * 2 / reach**2 for reach in reaches]
+    doubtful = disagreeing(expected, estimates, negligible)
+    bends = _bends(setting, problem, workspace, measured, doubtful)
     origin = np.zeros(len(setting.directions))
     off = abs(setting.surveyor.at(*origin).loss - setting.base)
     center = Estimate.exact(off, method="one evaluation at α = β = 0", units="loss")
     non_finite = int((~np.isfinite(loss)).sum())
-    axes = _axes(setting, measured)
+    axes = _axes(setting, estimates, bends)
     return LandscapeResult(
         center_error=center,
-        curvature_alpha=measured[0],
-        curvature_beta=measured[1] if len(measured) > 1 else Estimate.missing("there is one axis"),
+        curvature_alpha=estimates[0],
+        curvature_beta=estimates[1] if len(estimates) > 1 else Estimate.missing("there is one axis"),
         cosine=_cosine(axes),
         quadratic_radius=_no_model(),
         non_finite=Estimate.exact(float(non_finite), method="count of points"),
@@ -162,11 +198,12 @@ def _checked(
             center,
             setting.base,
             setting.directions.names,
-            np.diag(setting.forms).tolist(),
-            measured,
-            [_UNSEEN * config.rise * 2 / float(np.abs(axis).max()) ** 2 for axis in setting.axes],
+            expected,
+            estimates,
+            negligible,
             setting.directions.converged.tolist(),
             non_finite,
+            bends,
         ),
         axes=axes,
         surface=None,
@@ -185,7 +222,9 @@ def _cosine(axes: Axes) -> Estimate:
     return Estimate.exact(float(axes.cosines[0, 1]), method="d₁ᵀd₂ / (‖d₁‖ ‖d₂‖)")
 
 
-def _axes(setting: Setting, measured: list[Estimate]) -> Axes:
+def _axes(
+    setting: Setting, measured: list[Estimate], bends: Sequence[Bend | None] = ()
+) -> Axes:
     found = setting.directions
     lengths = torch.linalg.vector_norm(found.vectors, dim=1)
     unit = found.vectors / lengths.clamp_min(1e-300)[:, None]
@@ -200,4 +239,6 @@ def _axes(setting: Setting, measured: list[Estimate]) -> Axes:
         measured_low=np.array([one.low for one in measured]),
         measured_high=np.array([one.high for one in measured]),
         cosines=(unit @ unit.T).cpu().numpy(),
+        kinks=np.array([bend.kinks if bend else np.nan for bend in bends]) if bends else None,
+        kinks_error=np.array([bend.error if bend else np.nan for bend in bends]) if bends else None,
     )

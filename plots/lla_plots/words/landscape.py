@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lla.analyses.landscape import LandscapeResult, Surface
-from lla.analyses.landscape.checks import CENTER_TOLERANCE
+from lla.analyses.landscape.checks import CENTER_TOLERANCE, KINKS_SEEN
 from lla.numbers import interval, number
 from lla_plots import interactive
 from lla_plots.parts import Action, Section, Shown
@@ -131,16 +131,26 @@ def _reach(positions: np.ndarray) -> str:
     )
 
 
+def _kinked(result: LandscapeResult, index: int) -> bool:
+    """Whether kinks were found along an axis, which no precision makes smooth."""
+    kinks, error = result.axes.kinks, result.axes.kinks_error
+    if kinks is None or error is None or index >= len(kinks):
+        return False
+    return bool(abs(kinks[index]) > KINKS_SEEN * error[index])
+
+
 def steps(result: LandscapeResult) -> Iterator[Action]:
     """What to do about rounding and points without a loss."""
     double = {"dtype": "float64"}
     rough = [
         f"landscape/{name}"
-        for name, found in (
-            ("curvature_alpha", result.curvature_alpha),
-            ("curvature_beta", result.curvature_beta),
+        for index, (name, found) in enumerate(
+            (
+                ("curvature_alpha", result.curvature_alpha),
+                ("curvature_beta", result.curvature_beta),
+            )
         )
-        if found.exists and not found.converged
+        if found.exists and not found.converged and not _kinked(result, index)
     ]
     if rough:
         words = f"{listed(rough)} could not be told from rounding. Repeat in double precision."
