@@ -137,10 +137,14 @@ def _landscape(found: _Found, path: str) -> LandscapeResult:
     common = {
         "loss": loss, "accuracy": accuracy, "quadratic": nothing,
         "also_loss": also_loss, "also_accuracy": also_accuracy,
+        **_further(found.arrays, *values),
     }  # fmt: skip
     result = _bare(("x direction",) if y is None else ("x direction", "y direction"), found, status)
     if y is None:
-        lined = {key: None if value is None else value[None] for key, value in common.items()}
+        lined = {
+            key: value if value is None or key == "metrics" else np.expand_dims(value, -2)
+            for key, value in common.items()
+        }
         return replace(result, profiles=Profiles(names=("x direction",), distance=x[None], **lined))
     error = np.where(evaluated, 0.0, np.nan)
     surface = Surface(alpha=x, beta=y, status=status, error=error, **common)
@@ -156,7 +160,7 @@ def _values(
     arrays: Mapping[str, np.ndarray], name: str, x: np.ndarray, y: np.ndarray | None, path: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Loss and accuracy, shape (nx, ny) or (nx,); NaN where they were not evaluated."""
-    shape = (len(x),) if y is None else (len(x), len(y))
+    shape = _shape(x, y)
     parts = []
     for key in (f"{name}_loss", f"{name}_acc"):
         stored = arrays.get(key)
@@ -169,6 +173,37 @@ def _values(
     missing = _untouched(arrays, name, shape)
     loss, accuracy = (np.where(missing, np.nan, part) for part in parts)
     return loss, accuracy / _PERCENT
+
+
+def _further(
+    arrays: Mapping[str, np.ndarray], main: str, other: str = ""
+) -> dict[str, tuple[str, ...] | np.ndarray | None]:
+    """What else is stored of every point, as ``train_top5``: fields of a surface."""
+    shape = _shape(arrays["xcoordinates"], arrays.get("ycoordinates"))
+    count = np.prod(shape)
+    names = tuple(
+        name.removeprefix(f"{main}_")
+        for name, values in arrays.items()
+        if name.startswith(f"{main}_") and values.size == count
+        and name not in (f"{main}_loss", f"{main}_acc")
+    )  # fmt: skip
+    if not names:
+        return {"metrics": None, "metric_values": None, "also_metric_values": None}
+    nothing = np.full(shape, np.nan)
+    rows = [
+        [_in_order(arrays[key], shape) if (key := f"{data}_{name}") in arrays else nothing
+         for name in names]
+        for data in (main, other)
+    ]  # fmt: skip
+    return {
+        "metrics": names,
+        "metric_values": np.stack(rows[0]),
+        "also_metric_values": np.stack(rows[1]) if other else None,
+    }
+
+
+def _shape(x: np.ndarray, y: np.ndarray | None) -> tuple[int, ...]:
+    return (len(x),) if y is None else (len(x), len(y))
 
 
 def _in_order(stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

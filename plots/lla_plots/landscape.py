@@ -17,6 +17,7 @@ from lla.analyses.landscape import NOT_EVALUATED, LandscapeResult
 from lla.numbers import number
 from lla_plots.cuts import draw_cuts
 from lla_plots.lines import draw_band, draw_lines, draw_panel, draw_path
+from lla_plots.metrics import draw_metrics
 from lla_plots.plane import (
     axis_labels,
     color_bar,
@@ -59,13 +60,15 @@ def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
     """Draw ``landscape``, ``landscape_contour``, ``surface`` and ``landscape_cuts``.
 
     Where no point is finite, only ``landscape``, which says so. Beside them ``landscape_lines``,
-    ``landscape_path``, ``landscape_panel`` and ``landscape_band``, where there are such.
+    ``landscape_path``, ``landscape_panel``, ``landscape_band``, and ``landscape_`` with the name of
+    each further metric, where there are such.
     """
     drawn = {}
     if result.profiles is not None:
         drawn["landscape_lines"] = draw_lines(result, caption)
     if result.path is not None:
         drawn["landscape_path"] = draw_path(result, caption)
+    drawn.update(draw_metrics(result, caption))
     if result.surface is None:
         return drawn
     if result.panel:

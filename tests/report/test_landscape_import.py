@@ -92,6 +92,9 @@ def exported(tmp_path: Path) -> tuple[Report, Path]:
         accuracy=random.random(shape),
         also_loss=random.random(shape),
         also_accuracy=random.random(shape),
+        metrics=("top5", "margin"),
+        metric_values=random.random((2, *shape)),
+        also_metric_values=random.random((2, *shape)),
     )
     report = build.report(landscape=replace(result, surface=surface))
     (path,) = export(report, "loss-landscape", tmp_path, "net")
@@ -103,6 +106,11 @@ def test_what_is_exported_comes_back(exported: tuple[Report, Path], tmp_path: Pa
     before = landscape_of(report)
     written = write(read_surface([path]), tmp_path / "back.lla.h5")
     after = landscape_of(read(written.path))
+    assert set(after.surface.metrics) == {"top5", "margin"}
+    order = [after.surface.metrics.index(name) for name in before.surface.metrics]
+    for name in ("metric_values", "also_metric_values"):
+        one, other = getattr(before.surface, name), getattr(after.surface, name)
+        np.testing.assert_array_equal(one, other[order], err_msg=name)
     for name in ("alpha", "beta", "loss", "also_loss", "status"):
         one, other = getattr(before.surface, name), getattr(after.surface, name)
         assert one.shape == other.shape
@@ -121,11 +129,12 @@ def test_what_is_exported_comes_back(exported: tuple[Report, Path], tmp_path: Pa
 
 def test_a_line_and_a_projection(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "line.h5", "w") as file:
-        file["xcoordinates"], file["test_loss"] = X, X**2
+        file["xcoordinates"], file["test_loss"], file["test_top5"] = X, X**2, X + 2
     result = landscape_of(read_surface([tmp_path / "line.h5"]))
     assert result.surface is None
     np.testing.assert_array_equal(result.profiles.distance, X[None])
     np.testing.assert_array_equal(result.profiles.loss, X[None] ** 2)
+    np.testing.assert_array_equal(result.profiles.metric_values, X[None, None] + 2)
     assert np.isnan(result.profiles.accuracy).all()
 
     with h5py.File(tmp_path / "proj.h5", "w") as file:

@@ -132,6 +132,11 @@ class LandscapeConfig(Config):
     )
     curve_steps: int = Field(300, ge=1, description="training steps of the curve")
     curve_lr: float = Field(0.0, ge=0, description="their learning rate; 0: from the distance")
+    metrics: Names = Field(
+        (),
+        description="further metrics of the same passes: top5, nll, margin, confidence, brier, or "
+        "file.py:function(outputs, targets)",
+    )
     also: str = Field("", description="further data beside, as data.npz?split=test")
     repeats: int = Field(1, ge=1, description="planes of random directions, for a band over them")
     panel: Names = Field(
@@ -163,6 +168,13 @@ class Surface:
     also_accuracy: np.ndarray | None = array(
         "share of right predictions on the further data", ("alpha", "beta")
     )
+    metrics: tuple[str, ...] | None = array("names of further metrics", ("metric",))
+    metric_values: np.ndarray | None = array(
+        "mean of each over the analysed data", ("metric", "alpha", "beta")
+    )
+    also_metric_values: np.ndarray | None = array(
+        "mean of each over the further data", ("metric", "alpha", "beta")
+    )
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,13 @@ class Profiles:
     also_loss: np.ndarray | None = array("loss over the further data", ("line", "point"), "loss")
     also_accuracy: np.ndarray | None = array(
         "share of right predictions on the further data", ("line", "point")
+    )
+    metrics: tuple[str, ...] | None = array("names of further metrics", ("metric",))
+    metric_values: np.ndarray | None = array(
+        "mean of each over the analysed data", ("metric", "line", "point")
+    )
+    also_metric_values: np.ndarray | None = array(
+        "mean of each over the further data", ("metric", "line", "point")
     )
 
 

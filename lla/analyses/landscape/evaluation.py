@@ -112,9 +112,9 @@ class Surveyor:
 
     def over(
         self, points: np.ndarray, told: Callable[[int, int], None] = lambda done, total: None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and accuracy at each of some points (n, k), both of shape (n,)."""
-        found = np.full((2, len(points)), np.nan)
+    ) -> tuple[np.ndarray, ...]:
+        """Loss, accuracy and the problem's metrics at each of some points (n, k), each (n,)."""
+        found = np.full((2 + len(self.problem.metrics), len(points)), np.nan)
         done = 0
         # What is evaluated is named by what it is: directions, data, points.
         tiles = Tiles(
@@ -129,14 +129,15 @@ class Surveyor:
         with tiles.running():
             for index in range(done, len(points)):
                 evaluation = self.at(*points[index])
-                found[:, index] = evaluation.loss, evaluation.accuracy
+                found[:, index] = evaluation.loss, evaluation.accuracy, *evaluation.further
                 done = index + 1
                 told(done, len(points))
                 tiles.step()
-        return found[0], found[1]
+        return tuple(found)
 
     def _digest(self, points: np.ndarray) -> str:
-        digest = hashlib.sha256(f"{self.statistics} {self.problem.data.sha256}".encode())
+        metrics = "".join(f" {one.name} {one.version}" for one in self.problem.metrics)
+        digest = hashlib.sha256(f"{self.statistics} {self.problem.data.sha256}{metrics}".encode())
         digest.update(np.ascontiguousarray(points).tobytes())
         for tensor in self.motion.tensors():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

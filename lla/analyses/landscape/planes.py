@@ -54,7 +54,10 @@ def surface_of(
     if other is not None:
         surveyors.append(replace(setting.surveyor, problem=other))
     filled = _filled(surveyors, alpha, beta, _accuracy(config), progress)
-    loss, accuracy, *rest = filled.values
+    metrics = setting.surveyor.problem.metrics
+    count = 2 + len(metrics)
+    loss, accuracy = filled.values[:2]
+    also = filled.values[count:]
     status = np.where(np.isfinite(loss), EVALUATED, NOT_FINITE)
     status = np.where(filled.evaluated, status, FILLED).astype(np.uint8)
     steps = grid_points(alpha, beta).reshape(len(alpha), len(beta), 2)
@@ -66,8 +69,11 @@ def surface_of(
         quadratic=setting.quadratic(steps),
         status=status,
         error=filled.error,
-        also_loss=rest[0] if rest else None,
-        also_accuracy=rest[1] if rest else None,
+        also_loss=also[0] if len(also) else None,
+        also_accuracy=also[1] if len(also) else None,
+        metrics=tuple(one.name for one in metrics) or None,
+        metric_values=filled.values[2:count] if metrics else None,
+        also_metric_values=also[2:] if metrics and len(also) else None,
     )
     known = filled.error[np.isfinite(filled.error)]
     return Drawn(surface, float(known.max(initial=0.0)), float(filled.evaluated.mean()))

@@ -38,8 +38,9 @@ def profiles_of(setting: Setting, progress: Progress, other: Problem | None) -> 
             row[: len(part)] = part
         return found
 
-    loss, accuracy = setting.surveyor.over(steps, told)
-    also = replace(setting.surveyor, problem=other).over(steps) if other else None
+    metrics = setting.surveyor.problem.metrics
+    loss, accuracy, *further = setting.surveyor.over(steps, told)
+    also = replace(setting.surveyor, problem=other).over(steps) if other else ()
     return Profiles(
         names=setting.directions.names,
         distance=lined(np.concatenate(setting.axes)),
@@ -48,4 +49,9 @@ def profiles_of(setting: Setting, progress: Progress, other: Problem | None) -> 
         quadratic=lined(setting.quadratic(steps)),
         also_loss=lined(also[0]) if also else None,
         also_accuracy=lined(also[1]) if also else None,
+        metrics=tuple(one.name for one in metrics) or None,
+        metric_values=np.stack([lined(part) for part in further]) if metrics else None,
+        also_metric_values=(
+            np.stack([lined(part) for part in also[2:]]) if metrics and also else None
+        ),
     )

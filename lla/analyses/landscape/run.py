@@ -26,6 +26,7 @@ from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError, NotApplicableError
 from lla.estimate import Estimate
 from lla.problem import Problem
+from lla.problem.metrics import with_metrics
 
 __all__ = ["run"]
 
@@ -36,6 +37,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     """The loss over a plane or along lines through the checkpoint."""
     if problem.space.size < 2 and config.form != "lines" and config.axes == ("hessian",):
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
+    problem = with_metrics(problem, config.metrics)
     setting = setting_of(problem, config, workspace)
     draw = _over_plane if is_plane(setting.directions, config) else _along_lines
     result = draw(setting, problem, config, workspace)

@@ -88,6 +88,7 @@ def files_of(config: LandscapeConfig) -> list[str]:
     named = [path for text in config.checkpoints for path in sorted(glob(text)) or [text]]
     named += [axis.partition(":")[2] for axis in config.axes if axis.startswith("file:")]
     named.append(with_options(config.also)[0])
+    named += [metric.rpartition(":")[0] for metric in config.metrics]
     return [path for path in named if path and Path(path).is_file()]
 
 
