@@ -29,9 +29,7 @@ def _import(
     ],
     output: Annotated[
         str | None,
-        typer.Option(
-            "-o", "--output", help="report file (default: <stem>.lla.h5)", metavar="FILE"
-        ),
+        typer.Option("-o", "--output", help="report file (default: <stem>.lla.h5)", metavar="FILE"),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:

@@ -45,7 +45,7 @@ class OutputMetric:
         """What a batch adds: sum and count, scalars.
 
         Args:
-            returned: What the network returned in the loss' pass over the batch, once for each call.
+            returned: What the network returned, once for each call by the loss.
             batch: The samples.
 
         Raises:
@@ -103,7 +103,9 @@ def with_metrics(problem: Problem, names: Iterable[str], folder: Path = Path()) 
         ProblemError: One does not fit the outputs.
     """
     made = [_resolved(name, problem, folder) for name in names]
-    twice = [one.name for index, one in enumerate(made) if one.name in {m.name for m in made[:index]}]
+    twice = [
+        one.name for index, one in enumerate(made) if one.name in {m.name for m in made[:index]}
+    ]
     if twice:
         raise ConfigurationError(
             f"two metrics are called '{twice[0]}'", "rename one of the functions, or name it once"

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -80,7 +81,8 @@ def read_surface(paths: Sequence[str | Path], command: Sequence[str] = ()) -> Re
             )
     if not surface:
         raise DataError(
-            "a projection alone is no landscape", "give the surface file as well: SURFACE.h5 PROJ.h5"
+            "a projection alone is no landscape",
+            "give the surface file as well: SURFACE.h5 PROJ.h5",
         )
     return _report(_landscape(found, surface), surface, dict(facts), command)
 
@@ -134,14 +136,14 @@ def _landscape(found: _Found, path: str) -> LandscapeResult:
     status = np.where(np.isfinite(loss), EVALUATED, NOT_FINITE)
     status = np.where(evaluated, status, NOT_EVALUATED).astype(np.uint8)
     nothing = np.full(loss.shape, np.nan)
-    common = {
+    common: dict[str, Any] = {
         "loss": loss, "accuracy": accuracy, "quadratic": nothing,
         "also_loss": also_loss, "also_accuracy": also_accuracy,
         **_further(found.arrays, *values),
     }  # fmt: skip
     result = _bare(("x direction",) if y is None else ("x direction", "y direction"), found, status)
     if y is None:
-        lined = {
+        lined: dict[str, Any] = {
             key: value if value is None or key == "metrics" else np.expand_dims(value, -2)
             for key, value in common.items()
         }
@@ -175,9 +177,7 @@ def _values(
     return loss, accuracy / _PERCENT
 
 
-def _further(
-    arrays: Mapping[str, np.ndarray], main: str, other: str = ""
-) -> dict[str, tuple[str, ...] | np.ndarray | None]:
+def _further(arrays: Mapping[str, np.ndarray], main: str, other: str = "") -> dict[str, Any]:
     """What else is stored of every point, as ``train_top5``: fields of a surface."""
     shape = _shape(arrays["xcoordinates"], arrays.get("ycoordinates"))
     count = np.prod(shape)
@@ -261,9 +261,7 @@ def _bare(names: tuple[str, ...], found: _Found, status: np.ndarray) -> Landscap
         cosine=Estimate.missing(_WHY),
         quadratic_radius=Estimate.missing(_WHY, units="parameter norm"),
         non_finite=Estimate.exact(float(count), method="count of points"),
-        evaluated=Estimate.exact(
-            float((status != NOT_EVALUATED).mean()), method="count of points"
-        ),
+        evaluated=Estimate.exact(float((status != NOT_EVALUATED).mean()), method="count of points"),
         filling_error=Estimate.missing("no point was filled in", units="loss"),
         barrier=in_loss,
         curve_barrier=in_loss,

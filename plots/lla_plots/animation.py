@@ -138,7 +138,7 @@ def _told(trajectory: Trajectory, index: int) -> str:
 def _pixels(figure: Figure) -> np.ndarray:
     """What a figure looks like; both sides even, as films need."""
     figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     shown = np.asarray(canvas.buffer_rgba())[..., :3]
     height, width = shown.shape[:2]
@@ -185,7 +185,8 @@ def _mp4(pictures: list[np.ndarray], path: Path, caption: str) -> None:
     stream = b"".join(picture.tobytes() for picture in [*pictures, *held])
     command = [
         "ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
-        "-s", f"{width}x{height}", "-framerate", str(1 / _SECONDS), "-i", "-", "-r", str(_RATE), "-pix_fmt", "yuv420p",
+        "-s", f"{width}x{height}", "-framerate", str(1 / _SECONDS), "-i", "-",
+        "-r", str(_RATE), "-pix_fmt", "yuv420p",
         "-movflags", "+faststart", "-metadata", f"comment={caption}", "-f", "mp4", str(path),
     ]  # fmt: skip
     done = subprocess.run(command, input=stream, capture_output=True, check=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -105,15 +105,16 @@ def _new(result: LandscapeResult, caption: str, title: str, legend: list[Line2D 
     )  # fmt: skip
 
 
-def draw_map(axes: Axes, result: LandscapeResult) -> None:
+def draw_map(axes: Axes, result: LandscapeResult, norm: Normalize | None = None) -> None:
     """Draw the loss as colours with contours, and mark the checkpoint.
 
     Args:
         axes: Where to; its figure gets a colour bar.
         result: What to draw.
+        norm: The colours' scale; by default that of the loss.
     """
     loss = masked_loss(result)
-    norm = loss_norm(loss)
+    norm = norm or loss_norm(loss)
     alpha, beta = surface_of(result).alpha, surface_of(result).beta
     _hatch_holes(axes)
     mesh = axes.pcolormesh(alpha, beta, loss.T, norm=norm, shading="nearest", rasterized=True)
@@ -196,8 +197,8 @@ def _mark_topology(axes: Axes, result: LandscapeResult) -> None:
     """Minima within the plane and the saddles between them, where there is more than one."""
     found, inside = result.topology, _inside(result)
     if found is not None and inside.sum() > 1:
-        axes.plot(found.alpha[inside], found.beta[inside], **_MINIMUM)
-        axes.plot(found.saddle_alpha[inside], found.saddle_beta[inside], **_SADDLE)
+        axes.plot(found.alpha[inside], found.beta[inside], gid="minima", **_MINIMUM)
+        axes.plot(found.saddle_alpha[inside], found.saddle_beta[inside], gid="saddles", **_SADDLE)
 
 
 def _inside(result: LandscapeResult) -> np.ndarray:

@@ -62,7 +62,7 @@ def _over_plane(
     values: np.ma.MaskedArray[Any, Any],
     caption: str,
 ) -> Figure:
-    mark = {"marker": "*", "mfc": VERMILLION, "mec": "white", "ls": "none"}
+    mark: dict[str, Any] = {"marker": "*", "mfc": VERMILLION, "mec": "white", "ls": "none"}
     figure = new_figure(
         page_width(), 3.0 if narrow() else 4.6, caption, title=f"{name} around the checkpoint",
         notes=warnings(result), legend=[Line2D([], [], ms=9, label="checkpoint", **mark)],

@@ -177,7 +177,9 @@ def test_each_line_has_a_range_of_its_own(ranges: dict[str, str], counts: tuple[
     inputs, targets = (part.double().numpy() for part in data)
     for line, count in enumerate(counts):
         for values in (profiles.distance, profiles.loss, profiles.quadratic):
-            assert np.isfinite(values[line]).sum() == np.isfinite(values[line, :count]).sum() == count
+            assert (
+                np.isfinite(values[line]).sum() == np.isfinite(values[line, :count]).sum() == count
+            )
     stated = np.linspace(-0.5, 2, counts[1]) if "y" in ranges else np.linspace(-1, 1, 5)
     np.testing.assert_array_equal(profiles.distance[1, : counts[1]], stated)
     # Along −∇L/‖∇L‖: the loss itself, from the normal equations.

@@ -30,9 +30,7 @@ class Curve(nn.Module):
         return x + self.curve(self.place)
 
 
-def problem_of(
-    curve: Callable[[torch.Tensor], torch.Tensor], dtype: str = "float64"
-) -> Problem:
+def problem_of(curve: Callable[[torch.Tensor], torch.Tensor], dtype: str = "float64") -> Problem:
     data = (torch.zeros(4, 1), torch.zeros(4, 1))
     return from_objects(Curve(curve), data, lambda output, target: output.mean(), dtype=dtype)
 
@@ -52,7 +50,7 @@ def test_a_jump_of_the_slope_is_told_from_curvature(length: float) -> None:
     assert found.smooth == pytest.approx(5 * length**2, rel=1e-12)
     assert found.kinks == pytest.approx(0.3 * length / 0.2, rel=1e-9)
     assert found.has_kinks
-    assert "are jumps at kinks" in str(found)
+    assert "jumps of the slope at kinks" in str(found)
     beside = along_first(problem, 0.029 / length, length)
     assert beside.kinks == pytest.approx(0, abs=1e-9)
     assert not beside.has_kinks
@@ -89,7 +87,7 @@ def test_checks_and_figures_say_what_was_found() -> None:
     workspace = workspace_of(gather("none.pt", flags=QUICK), problem.device, Silent())
     result = run(problem, LandscapeConfig(points=5), workspace)
     assert result.checks.value == "failed"
-    assert "are jumps at kinks" in result.checks.why
+    assert "jumps of the slope at kinks" in result.checks.why
     assert result.axes.eigenvalues == pytest.approx([5.0, -1.0])
     step = float(result.curvature_alpha.method.split("steps ")[1].split(" ")[0])
     assert result.axes.kinks[0] == pytest.approx(0.6 / (2 * step), rel=0.01)

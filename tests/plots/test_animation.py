@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_gif_has_a_frame_for_each_checkpoint(tmp_path: Path, width: float) -> 
             assert file.info["duration"] == (2500 if index == 3 else 500)
             shown.append(np.asarray(file.convert("RGB"), dtype=int))
     # Everything but the way, its head and the words above the axes stays where it is.
-    for before, after in zip(shown, shown[1:], strict=False):
+    for before, after in pairwise(shown):
         changed = np.abs(before - after).max(axis=2) > 40
         assert 20 < changed.sum() < 0.05 * changed.size
 

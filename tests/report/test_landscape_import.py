@@ -184,7 +184,10 @@ def test_the_command_and_everything_that_reads_a_report(
     found = json.loads(run.invoke(app, ["show", "--json", "net.lla.h5"]).stdout)
     assert found["checkpoint"]["parameters"] == 0
     assert found["metrics"]["landscape/center_error"]["value"] is None
-    for arguments in (["report", "net.lla.h5"], ["export", "net.lla.h5", "--format", "vtk,csv,gif"]):
+    for arguments in (
+        ["report", "net.lla.h5"],
+        ["export", "net.lla.h5", "--format", "vtk,csv,gif"],
+    ):
         done = run.invoke(app, arguments)
         assert done.exit_code == 0, done.output
     assert run.invoke(app, ["import", str(exported[1])]).exit_code == 0  # once more

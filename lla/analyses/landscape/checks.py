@@ -50,10 +50,7 @@ def measured_along(
         eps: Unit roundoff of the losses.
     """
     return min(
-        (
-            Measured(_halved(along, center, share * reach, eps), share * reach)
-            for share in _STEPS
-        ),
+        (Measured(_halved(along, center, share * reach, eps), share * reach) for share in _STEPS),
         key=lambda found: found.estimate.high - found.estimate.low,
     )
 

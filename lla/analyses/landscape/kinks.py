@@ -57,16 +57,14 @@ class Bend:
 
     def __str__(self) -> str:
         """What was found, in words."""
-        within = f"within ±{number(self.reach, 2)} of the checkpoint"
-        low, high = (number(end, 4) for end in self.ends)
+        within = f"within ±{number(self.reach, 2)}"
         if self.has_kinks:
             return (
-                f"{within} its slope changes by {number(self.whole, 4)} per unit of distance, of "
-                f"which dᵀHd makes up {number(self.smooth, 4)}; the other "
-                f"{number(self.kinks, 3)} ± {number(self.error, 1)} are jumps at kinks (ReLU, max "
-                "pooling), which no second derivative sees"
+                f"{within} dᵀHd is {number(self.smooth, 4)} on average, and jumps of the slope at "
+                f"kinks add {number(self.kinks, 3)} ± {number(self.error, 1)}"
             )
-        return f"no kinks were found {within}, where dᵀHd itself goes from {low} to {high}"
+        low, high = (number(end, 4) for end in self.ends)
+        return f"no kinks were found {within}, where dᵀHd goes from {low} to {high}"
 
 
 def bend_along(

@@ -56,8 +56,9 @@ def surface_of(
     filled = _filled(surveyors, alpha, beta, _accuracy(config), progress)
     metrics = setting.surveyor.problem.metrics
     count = 2 + len(metrics)
-    loss, accuracy = filled.values[:2]
-    also = filled.values[count:]
+    values = _bounded(filled, losses=(0, count))
+    loss, accuracy = values[:2]
+    also = values[count:]
     status = np.where(np.isfinite(loss), EVALUATED, NOT_FINITE)
     status = np.where(filled.evaluated, status, FILLED).astype(np.uint8)
     steps = grid_points(alpha, beta).reshape(len(alpha), len(beta), 2)
@@ -72,11 +73,21 @@ def surface_of(
         also_loss=also[0] if len(also) else None,
         also_accuracy=also[1] if len(also) else None,
         metrics=tuple(one.name for one in metrics) or None,
-        metric_values=filled.values[2:count] if metrics else None,
+        metric_values=values[2:count] if metrics else None,
         also_metric_values=also[2:] if metrics and len(also) else None,
     )
     known = filled.error[np.isfinite(filled.error)]
     return Drawn(surface, float(known.max(initial=0.0)), float(filled.evaluated.mean()))
+
+
+def _bounded(filled: Filled, losses: tuple[int, ...]) -> np.ndarray:
+    """The values; shares and other metrics are filled in no farther than they were seen to go."""
+    values = filled.values.copy()
+    for index, row in enumerate(values):
+        seen = row[filled.evaluated & np.isfinite(row)]
+        if index not in losses and seen.size:
+            np.clip(row, seen.min(), seen.max(), out=row)
+    return values
 
 
 def _accuracy(config: LandscapeConfig) -> float:

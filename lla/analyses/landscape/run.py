@@ -159,9 +159,7 @@ def _bends(
     workspace.tally("gradients")(2 * sum(doubtful))
     return [
         bend_along(problem, vector, one.step, workspace.tally("matvecs")) if asked else None
-        for vector, one, asked in zip(
-            setting.directions.vectors, measured, doubtful, strict=True
-        )
+        for vector, one, asked in zip(setting.directions.vectors, measured, doubtful, strict=True)
     ]
 
 
@@ -188,7 +186,9 @@ def _checked(
     return LandscapeResult(
         center_error=center,
         curvature_alpha=estimates[0],
-        curvature_beta=estimates[1] if len(estimates) > 1 else Estimate.missing("there is one axis"),
+        curvature_beta=estimates[1]
+        if len(estimates) > 1
+        else Estimate.missing("there is one axis"),
         cosine=_cosine(axes),
         quadratic_radius=_no_model(),
         non_finite=Estimate.exact(float(non_finite), method="count of points"),
@@ -224,9 +224,7 @@ def _cosine(axes: Axes) -> Estimate:
     return Estimate.exact(float(axes.cosines[0, 1]), method="d₁ᵀd₂ / (‖d₁‖ ‖d₂‖)")
 
 
-def _axes(
-    setting: Setting, measured: list[Estimate], bends: Sequence[Bend | None] = ()
-) -> Axes:
+def _axes(setting: Setting, measured: list[Estimate], bends: Sequence[Bend | None] = ()) -> Axes:
     found = setting.directions
     lengths = torch.linalg.vector_norm(found.vectors, dim=1)
     unit = found.vectors / lengths.clamp_min(1e-300)[:, None]
