@@ -29,11 +29,13 @@ class Exhibit:
         command: Arguments of ``lla``, in the folder of the samples.
         report: The report it writes.
         figures: Names of figures, with what each shows.
+        animated: What its animation shows; "" for none.
     """
 
     command: str
     report: str
     figures: dict[str, str]
+    animated: str = ""
 
 
 EXHIBITS = (
@@ -62,13 +64,19 @@ EXHIBITS = (
         "-o pca.lla.h5",
         "pca.lla.h5",
         {"landscape_contour": "The way of a training on the plane of its main directions."},
+        animated="The same as an animation, by `lla export pca.lla.h5 --format gif --width 120`.",
     ),
     Exhibit(
-        "landscape digits_cnn.pt --panel random/filter -o panel.lla.h5",
+        "landscape digits_mlp.pt --metrics margin -o metrics.lla.h5",
+        "metrics.lla.h5",
+        {"landscape_margin": "Another metric over the plane, from the same passes."},
+    ),
+    Exhibit(
+        "landscape digits_cnn.pt --panel random/filter,random/none,hessian/filter -o panel.lla.h5",
         "panel.lla.h5",
         {
-            "landscape_panel": "Hessian axes beside random ones, scaled by filter: only the first "
-            "shows the sharp direction."
+            "landscape_panel": "Hessian axes beside random ones, scaled by filter and not at all, "
+            "and Hessian axes scaled by filter: only the first has the sharpest direction."
         },
     ),
     Exhibit(
@@ -101,6 +109,13 @@ def drawn(exhibit: Exhibit, folder: Path) -> list[str]:
         target = PICTURES / f"{stem}_{name}.png"
         (folder / "figures" / f"{name}.png").replace(target)
         lines += [words, "", f"![{words}]({target.relative_to(DOCS)})", ""]
+    if exhibit.animated:
+        lla(
+            ["export", exhibit.report, "--format", "gif", "--width", "120", "-o", "figures"], folder
+        )
+        target = PICTURES / f"{stem}.gif"
+        (folder / "figures" / target.name).replace(target)
+        lines += [exhibit.animated, "", f"![animation]({target.relative_to(DOCS)})", ""]
     return lines
 
 

@@ -187,6 +187,14 @@ def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         text = keys.get(key) if isinstance(keys, dict) else None
         if isinstance(text, str) and text and (key == "source" or ".py:" in text):
             found[section][key] = _relative(text, folder)
+    landscape = found.get("landscape")
+    if isinstance(landscape, dict) and "metrics" in landscape:
+        stated = landscape["metrics"]
+        texts = stated.split(",") if isinstance(stated, str) else stated
+        if isinstance(texts, list):  # anything else is told as a mistake later
+            landscape["metrics"] = [
+                _relative(text, folder) if ".py:" in str(text) else text for text in texts
+            ]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,8 +71,12 @@ def build(
     samples = _coupled_by(model.batch_norm, module, samples, stated=stated)
     problem = _assemble(module, samples, function, loss, training, params, device, dtype)
 
+    told: dict[str, Mapping[str, object]] = {}
+
     def network(path: str) -> nn.Module:
-        other = make_model(model, load(path, weights=model.weights), folder, device)
+        read = load(path, weights=model.weights)
+        told[path] = read.facts
+        other = make_model(model, read, folder, device)
         return other.to(device=device, dtype=problem.theta.dtype)
 
     def more(source: str) -> Dataset:
@@ -85,7 +89,7 @@ def build(
     return replace(
         problem,
         moments=moments_of(checkpoint.optimizer_state, problem.module, problem.space),
-        relatives=Relatives(network, more),
+        relatives=Relatives(network, more, lambda path: told.get(path, {})),
     )
 
 

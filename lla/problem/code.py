@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 from lla.errors import ConfigurationError, nearest
 
 __all__ = ["as_guest", "function_at"]
+
+_GUEST = threading.RLock()
 
 
 @contextmanager
@@ -28,16 +31,19 @@ def as_guest(doing: str, remedy: str) -> Iterator[None]:
     Raises:
         ConfigurationError: It called ``sys.exit``.
     """
-    given = sys.argv
-    # A parser of arguments in there would take ours for its own.
-    sys.argv = given[:1]
-    try:
-        yield
-    except SystemExit as end:
-        code = "" if end.code is None else str(end.code)
-        raise ConfigurationError(f"{doing} ended the program: sys.exit({code})", remedy) from end
-    finally:
-        sys.argv = given
+    # One guest at a time: workers may call the user's code from several threads.
+    with _GUEST:
+        given = sys.argv
+        # A parser of arguments in there would take ours for its own.
+        sys.argv = given[:1]
+        try:
+            yield
+        except SystemExit as end:
+            code = "" if end.code is None else str(end.code)
+            reason = f"{doing} ended the program: sys.exit({code})"
+            raise ConfigurationError(reason, remedy) from end
+        finally:
+            sys.argv = given
 
 
 def function_at(reference: str, folder: Path, *, role: str) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -35,6 +35,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "LossFunction",
+    "Metric",
     "Objective",
     "Problem",
     "Relatives",
@@ -108,11 +109,30 @@ LossFunction = Callable[[nn.Module, Batch], Terms]
 
 
 class Evaluation(NamedTuple):
-    """Loss and accuracy over all data at one parameter vector; accuracy is NaN without classes."""
+    """Loss and accuracy over all data at one parameter vector; accuracy is NaN without classes.
+
+    ``further`` are the values of the problem's metrics, in their order.
+    """
 
     loss: float
     accuracy: float
     weight: float
+    further: tuple[float, ...] = ()
+
+
+class Metric(Protocol):
+    """A further number from the pass that gives the loss."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def version(self) -> str:
+        """Digest of the code it comes from."""
+
+    def __call__(self, returned: list[Any], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum and count of a batch, of what the network returned at each of its calls."""
 
 
 class Objective(nn.Module):
@@ -176,10 +196,12 @@ class Relatives:
     Attributes:
         network: The network with the weights of another checkpoint, by its path.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
+        facts: What a checkpoint's file, read by ``network``, tells of its training.
     """
 
     network: Callable[[str], nn.Module]
     data: Callable[[str], Dataset]
+    facts: Callable[[str], Mapping[str, object]] = lambda path: {}
 
 
 @dataclass(frozen=True)
@@ -198,6 +220,7 @@ class Problem:
         moments: The optimizer's running means at the checkpoint, if it saved them.
         relatives: Reads what belongs to the same network: other checkpoints, other data; None for
             live objects.
+        metrics: What evaluations give besides loss and accuracy.
     """
 
     objective: Objective
@@ -209,6 +232,7 @@ class Problem:
     loss_args: dict[str, object] = field(default_factory=dict)
     moments: Moments | None = None
     relatives: Relatives | None = None
+    metrics: tuple[Metric, ...] = ()
 
     @property
     def module(self) -> nn.Module:
@@ -278,18 +302,34 @@ class Problem:
             theta: Shape (P,).
             buffers: The network's buffers to use in place of its own, by name.
         """
-        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(4 + 2 * len(self.metrics), dtype=torch.float64, device=self.device)
         has_accuracy = True
-        with fast_pooling():
+        with fast_pooling(), self._returned() as returned:
             for batch in self.batches():
+                returned.clear()
                 terms = self.terms(theta, batch, buffers)
                 correct, predictions = terms.correct or (terms.weight, terms.weight)
                 has_accuracy &= terms.correct is not None
-                parts = (terms.total, terms.weight, correct, predictions)
+                further = [part for metric in self.metrics for part in metric(returned, batch)]
+                parts = (terms.total, terms.weight, correct, predictions, *further)
                 sums += torch.stack([part.to(torch.float64) for part in parts])
-        total, weight, correct_sum, prediction_sum = sums.tolist()
+        total, weight, correct_sum, prediction_sum, *rest = sums.tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
-        return Evaluation(total / weight, accuracy, weight)
+        means = [a / b if b else math.nan for a, b in zip(rest[::2], rest[1::2], strict=True)]
+        return Evaluation(total / weight, accuracy, weight, tuple(means))
+
+    @contextmanager
+    def _returned(self) -> Iterator[list[Any]]:
+        """What the network returns at each call, if a metric wants it; nothing stays behind."""
+        found: list[Any] = []
+        if not self.metrics:
+            yield found
+            return
+        handle = self.module.register_forward_hook(lambda _, __, output: found.append(output))
+        try:
+            yield found
+        finally:
+            handle.remove()
 
     def altered(self, **changes: Any) -> Problem:
         """The same problem but for some attributes; a subclass may be made otherwise than this."""

@@ -75,21 +75,29 @@ def _loss_landscape(result: LandscapeResult, path: Path) -> None:
             if loss is not None and accuracy is not None:
                 # Its plots take Z[row, column] at (x[column], y[row]), as numpy.meshgrid gives.
                 file[f"{name}_loss"], file[f"{name}_acc"] = loss.T, 100 * accuracy.T
+        for name, further in (
+            ("train", surface.metric_values), ("test", surface.also_metric_values)
+        ):  # fmt: skip
+            for metric, values in _further(surface, further):
+                file[f"{name}_{metric}"] = values.T
         if result.trajectory is not None:
             places = result.trajectory.coordinates
             file["proj_xcoord"], file["proj_ycoord"] = places[:, 0], places[:, 1]
 
 
 def _csv(result: LandscapeResult, path: Path) -> None:
-    """A row for each point: alpha, beta, loss, accuracy, status (1, 2 or 3), error."""
+    """A row for each point: alpha, beta, loss, accuracy, status (1, 2 or 3), error, metrics."""
     surface = _surface(result)
+    further = _further(surface, surface.metric_values)
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["alpha", "beta", "loss", "accuracy", "status", "error"])
+        named = [name for name, _ in further]
+        writer.writerow(["alpha", "beta", "loss", "accuracy", "status", "error", *named])
         for row, alpha in enumerate(surface.alpha):
             for column, beta in enumerate(surface.beta):
                 place = row, column
-                values = (surface.loss, surface.accuracy, surface.status, surface.error)
+                more = (part for _, part in further)
+                values = (surface.loss, surface.accuracy, surface.status, surface.error, *more)
                 writer.writerow([alpha, beta, *(part[place] for part in values)])
 
 
@@ -108,6 +116,7 @@ def _vts(result: LandscapeResult, path: Path) -> None:
         "quadratic": surface.quadratic,
         "error": surface.error,
         "also_loss": surface.also_loss,
+        **dict(_further(surface, surface.metric_values)),
     }
     for name, values in fields.items():
         if values is not None:
@@ -145,6 +154,13 @@ def _vtp(result: LandscapeResult, path: Path) -> None:
 def _surface(result: LandscapeResult) -> Surface:
     assert result.surface is not None
     return result.surface
+
+
+def _further(surface: Surface, values: np.ndarray | None) -> list[tuple[str, np.ndarray]]:
+    """Further metrics by name, each of shape (α, β)."""
+    if surface.metrics is None or values is None:
+        return []
+    return list(zip(surface.metrics, values, strict=True))
 
 
 def _points(surface: Surface) -> np.ndarray:

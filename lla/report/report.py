@@ -132,6 +132,9 @@ class Report:
         # What is unlike a network in use is told wherever a number is.
         coupled = self.provenance.get("batch_norm") == "batch"
         name = self.checkpoint.path.rpartition("/")[2] or "live module"
+        if "imported" in self.provenance:
+            origin = self.provenance["imported"].get("from", "")
+            return f"{name} · sha256 {self.checkpoint.sha256[:12]} · imported from a {origin}"
         return (
             f"{name} · sha256 {self.checkpoint.sha256[:12]} · "
             f"{self.checkpoint.parameters:,} parameters · {sampled} · "

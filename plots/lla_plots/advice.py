@@ -37,11 +37,18 @@ _PROBLEM = {
     *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
     *("method", "products"),
 }
+_COMPUTE = Step(
+    "These values were imported. A landscape of the network itself has checks, and the curvature "
+    "beside it.",
+    "lla landscape MODEL",
+)
 _NOTHING = Step("Nothing is left open: every number converged, and no condition is hurt.")
 
 
 def steps(report: Report) -> tuple[Step, ...]:
     """The steps for a report, the most pressing first; never empty."""
+    if "imported" in report.provenance:
+        return (_COMPUTE,)
     open_ones = sorted((*_failures(report), *_advised(report)), key=lambda one: not one.urgent)
     pressing = tuple(
         Step(action.text, _command(report, action.analysis, action.flags)) for action in open_ones

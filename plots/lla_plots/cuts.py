@@ -41,7 +41,8 @@ _BREAKS: dict[str, Any] = {"fc": "none", "ec": GREEN, "hatch": "/////", "alpha":
 def draw_cuts(result: LandscapeResult, caption: str) -> Figure:
     """Draw the loss along α and along β, the model of second order, and how far it holds."""
     rows, columns = (2, 1) if narrow() else (1, 2)
-    title = "Cuts through the checkpoint, and the quadratic model"
+    title = "Cuts through the checkpoint"
+    title += ", and the quadratic model" * bool(np.isfinite(surface_of(result).quadratic).any())
     height = 4.6 if narrow() else 2.9
     figure = new_figure(
         page_width(), height, caption, title=title, notes=_notes(result), legend=_legend(result)
@@ -115,10 +116,9 @@ def _holds(result: LandscapeResult) -> str:
 
 
 def _legend(result: LandscapeResult) -> list[Line2D | Patch]:
-    found: list[Line2D | Patch] = [
-        Line2D([], [], label="loss", **_LOSS),
-        Line2D([], [], label="quadratic model", **_MODEL),
-    ]
+    found: list[Line2D | Patch] = [Line2D([], [], label="loss", **_LOSS)]
+    if np.isfinite(surface_of(result).quadratic).any():
+        found.append(Line2D([], [], label="quadratic model", **_MODEL))
     radius = result.quadratic_radius
     if radius.exists and np.isfinite(radius.low):
         found.append(Patch(label=_holds(result), **_HOLDS))

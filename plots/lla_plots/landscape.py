@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from lla.analyses.landscape import LandscapeResult
+from lla.analyses.landscape import NOT_EVALUATED, LandscapeResult
 from lla.numbers import number
 from lla_plots.cuts import draw_cuts
 from lla_plots.lines import draw_band, draw_lines, draw_panel, draw_path
+from lla_plots.metrics import draw_metrics
 from lla_plots.plane import (
     axis_labels,
     color_bar,
@@ -38,11 +39,12 @@ from lla_plots.style import (
 from lla_plots.surface import draw_surface
 from lla_plots.text import symbols
 
-__all__ = ["draw_map", "figures"]
+__all__ = ["TRAJECTORY", "draw_contour", "draw_map", "figures"]
 
 _TRAJECTORY: dict[str, Any] = {
     "color": "#E69F00", "lw": 1.4, "marker": "o", "ms": 3.5, "mec": "black", "mew": 0.5
 }  # fmt: skip
+TRAJECTORY = "trajectory"  # the id of its line
 _MINIMUM: dict[str, Any] = {
     "marker": "v", "ms": 6, "mfc": "white", "mec": "black", "mew": 0.9, "ls": "none"
 }  # fmt: skip
@@ -58,13 +60,15 @@ def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
     """Draw ``landscape``, ``landscape_contour``, ``surface`` and ``landscape_cuts``.
 
     Where no point is finite, only ``landscape``, which says so. Beside them ``landscape_lines``,
-    ``landscape_path``, ``landscape_panel`` and ``landscape_band``, where there are such.
+    ``landscape_path``, ``landscape_panel``, ``landscape_band``, and ``landscape_`` with the name of
+    each further metric, where there are such.
     """
     drawn = {}
     if result.profiles is not None:
         drawn["landscape_lines"] = draw_lines(result, caption)
     if result.path is not None:
         drawn["landscape_path"] = draw_path(result, caption)
+    drawn.update(draw_metrics(result, caption))
     if result.surface is None:
         return drawn
     if result.panel:
@@ -73,7 +77,7 @@ def figures(result: LandscapeResult, caption: str) -> dict[str, Figure]:
         drawn["landscape_band"] = draw_band(result, caption)
     drawn["landscape"] = _map(result, caption)
     if masked_loss(result).count():
-        drawn["landscape_contour"] = _contour(result, caption)
+        drawn["landscape_contour"] = draw_contour(result, caption)
         drawn["surface"] = draw_surface(result, caption)
         drawn["landscape_cuts"] = draw_cuts(result, caption)
     return drawn
@@ -85,7 +89,8 @@ def _map(result: LandscapeResult, caption: str) -> Figure:
     return figure
 
 
-def _contour(result: LandscapeResult, caption: str) -> Figure:
+def draw_contour(result: LandscapeResult, caption: str) -> Figure:
+    """Draw labelled contours on white."""
     legend = _legend(result, radius=True)
     figure = _new(result, caption, "Loss around the checkpoint: contours", legend)
     _draw_contours(figure.subplots(), result)
@@ -100,15 +105,16 @@ def _new(result: LandscapeResult, caption: str, title: str, legend: list[Line2D 
     )  # fmt: skip
 
 
-def draw_map(axes: Axes, result: LandscapeResult) -> None:
+def draw_map(axes: Axes, result: LandscapeResult, norm: Normalize | None = None) -> None:
     """Draw the loss as colours with contours, and mark the checkpoint.
 
     Args:
         axes: Where to; its figure gets a colour bar.
         result: What to draw.
+        norm: The colours' scale; by default that of the loss.
     """
     loss = masked_loss(result)
-    norm = loss_norm(loss)
+    norm = norm or loss_norm(loss)
     alpha, beta = surface_of(result).alpha, surface_of(result).beta
     _hatch_holes(axes)
     mesh = axes.pcolormesh(alpha, beta, loss.T, norm=norm, shading="nearest", rasterized=True)
@@ -184,15 +190,15 @@ def _mark_checkpoint(axes: Axes, result: LandscapeResult) -> None:
 
 def _mark_trajectory(axes: Axes, result: LandscapeResult) -> None:
     if result.trajectory is not None:
-        axes.plot(*result.trajectory.coordinates.T, **_TRAJECTORY)
+        axes.plot(*result.trajectory.coordinates.T, gid=TRAJECTORY, **_TRAJECTORY)
 
 
 def _mark_topology(axes: Axes, result: LandscapeResult) -> None:
     """Minima within the plane and the saddles between them, where there is more than one."""
     found, inside = result.topology, _inside(result)
     if found is not None and inside.sum() > 1:
-        axes.plot(found.alpha[inside], found.beta[inside], **_MINIMUM)
-        axes.plot(found.saddle_alpha[inside], found.saddle_beta[inside], **_SADDLE)
+        axes.plot(found.alpha[inside], found.beta[inside], gid="minima", **_MINIMUM)
+        axes.plot(found.saddle_alpha[inside], found.saddle_beta[inside], gid="saddles", **_SADDLE)
 
 
 def _inside(result: LandscapeResult) -> np.ndarray:
@@ -211,7 +217,9 @@ def _marks(result: LandscapeResult) -> list[Line2D | Patch]:
     found: list[Line2D | Patch] = []
     if result.trajectory is not None:
         away = float(result.trajectory.distance.max())
-        words = f"{len(result.trajectory.names)} checkpoints, up to {number(away, 2)} off the plane"
+        words = f"{len(result.trajectory.names)} checkpoints"
+        # What another tool projected is not told.
+        words += f", up to {number(away, 2)} off the plane" if np.isfinite(away) else ""
         found.append(Line2D([], [], label=words, **_TRAJECTORY))
     minima = int(_inside(result).sum())
     if minima > 1:
@@ -229,5 +237,6 @@ def _legend(result: LandscapeResult, *, radius: bool = False) -> list[Line2D | P
         words = f"quadratic model holds within {number(limit.low, 3)}"
         found.append(Line2D([], [], ls="--", color=GREEN, label=words))
     if np.ma.getmaskarray(masked_loss(result)).any():
-        found.append(Patch(**_HOLES, label="loss not finite"))
+        missing = (surface_of(result).status == NOT_EVALUATED).any()
+        found.append(Patch(**_HOLES, label="no loss" if missing else "loss not finite"))
     return [*found, *_marks(result)]

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import interval, number
-from lla_plots.plane import color_bar, length_unit, loss_norm, warnings
+from lla_plots.plane import color_bar, length_unit, loss_norm, masked_loss, warnings
 from lla_plots.style import (
     BLUE,
     GREEN,
@@ -116,16 +116,20 @@ def draw_path(result: LandscapeResult, caption: str) -> Figure:
 
 
 def draw_panel(result: LandscapeResult, caption: str) -> Figure:
-    """Draw the first plane and those beside it, each with its own axes and the same colours."""
+    """Draw the first plane and those beside it, each with its own axes, in one scale of colours."""
     from lla_plots.landscape import draw_map
 
-    parts = {"as asked": replace(result, trajectory=None, topology=None)}
+    parts = {_kind_of(result): replace(result, trajectory=None, topology=None)}
     for name, beside in result.panel.items():
         parts[name] = replace(
             result, surface=beside.surface, axes=beside.axes, trajectory=None, topology=None
         )
     columns = 1 if narrow() else 2
     rows = math.ceil(len(parts) / columns)
+    losses = np.concatenate(
+        [np.ma.filled(masked_loss(one), np.nan).ravel() for one in parts.values()]
+    )
+    norm = loss_norm(np.ma.masked_invalid(losses))
     figure = new_figure(
         page_width(), 2.9 * rows, caption, title="The same loss on other planes",
         notes=warnings(result),
@@ -134,9 +138,23 @@ def draw_panel(result: LandscapeResult, caption: str) -> Figure:
     for axes in panels[len(parts) :]:
         axes.set_visible(False)
     for axes, (name, part) in zip(panels, parts.items(), strict=False):
-        draw_map(axes, part)
-        axes.set_title(symbols(name))
+        draw_map(axes, part, norm)
+        axes.set_title(symbols(f"{name}{_bends(part)}"), fontsize=size("small"))
     return figure
+
+
+def _kind_of(result: LandscapeResult) -> str:
+    """What the first plane's axes are, in a word or two."""
+    raw = bool(np.isfinite(result.axes.eigenvalues).all())
+    return "Hessian eigenvectors" if raw else "the axes asked for"
+
+
+def _bends(result: LandscapeResult) -> str:
+    """The curvature along each axis per unit of distance in parameter space."""
+    curvature = result.axes.curvature / result.axes.norms**2
+    if not np.isfinite(curvature).all():
+        return ""
+    return f"\ndᵀHd/‖d‖²: {' and '.join(number(float(one), 3) for one in curvature)}"
 
 
 def draw_band(result: LandscapeResult, caption: str) -> Figure:

@@ -11,8 +11,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from lla.analyses.landscape import NOT_FINITE, LandscapeResult, Surface
-from lla.analyses.landscape.checks import CENTER_TOLERANCE
+from lla.analyses.landscape import NOT_EVALUATED, NOT_FINITE, LandscapeResult, Surface
+from lla.analyses.landscape.checks import CENTER_TOLERANCE, KINKS_SEEN
 from lla.estimate import Estimate
 from lla.numbers import interval, number
 from lla_plots.style import log_worthy, root
@@ -46,9 +46,13 @@ def surface_of(result: LandscapeResult) -> Surface:
 
 
 def masked_loss(result: LandscapeResult) -> np.ma.MaskedArray[Any, Any]:
-    """The loss, shape (α, β) or (line, point), with what is not finite masked."""
+    """The loss, shape (α, β) or (all lines' points,), with what is not finite masked."""
     if result.surface is None:
-        return np.ma.masked_invalid(result.profiles.loss if result.profiles else np.empty((0, 0)))
+        profiles = result.profiles
+        if profiles is None:
+            return np.ma.masked_invalid(np.empty(0))
+        # A line of fewer points than another ends in NaN.
+        return np.ma.masked_invalid(profiles.loss[np.isfinite(profiles.distance)])
     loss = np.asarray(result.surface.loss, dtype=np.float64)
     bad = (np.asarray(result.surface.status) == NOT_FINITE) | ~np.isfinite(loss)
     return np.ma.masked_array(loss, mask=bad)
@@ -68,6 +72,8 @@ def axis_labels(result: LandscapeResult) -> tuple[str, str]:
 def length_unit(result: LandscapeResult, index: int) -> str:
     """What a distance of 1 along a direction is."""
     norm = float(result.axes.norms[index])
+    if np.isnan(norm):  # another program's direction
+        return f"times ‖d{'₁₂'[index] if index < 2 else ''}‖"
     if not norm > 0 or abs(norm - 1) < _UNIT:
         return "parameter norm"
     return f"times ‖d‖ = {number(norm, 3)}"
@@ -102,13 +108,27 @@ def warnings(result: LandscapeResult) -> tuple[str, ...]:
     curvatures = (result.curvature_alpha, result.curvature_beta)[: len(result.axes.names)]
     for index, measured in enumerate(curvatures):
         found += _curvature_check(result, index, measured)
-    hidden = int(np.ma.getmaskarray(masked_loss(result)).sum())
-    if hidden:
-        where = " (hatched)" if result.surface else ""
-        found.append(f"{hidden} of {masked_loss(result).size} points are not finite{where}")
+    found += _holes(result)
     if result.checks.value == "failed" and not found:
         found.append(f"check failed: {result.checks.why}")
     return tuple(found)
+
+
+def _holes(result: LandscapeResult) -> list[str]:
+    """How many points have no loss, and why."""
+    mask = np.ma.getmaskarray(masked_loss(result))
+    where = " (hatched)" if result.surface else ""
+    left_out = mask & False
+    if result.surface is not None:
+        left_out = mask & (np.asarray(result.surface.status) == NOT_EVALUATED)
+    return [
+        f"{int(count)} of {mask.size} points {words}{where}"
+        for count, words in (
+            ((mask & ~left_out).sum(), "are not finite"),
+            (left_out.sum(), "were not evaluated"),
+        )
+        if count
+    ]
 
 
 def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) -> list[str]:
@@ -121,8 +141,19 @@ def _curvature_check(result: LandscapeResult, index: int, measured: Estimate) ->
         return []
     return [
         f"check failed: along {'αβ'[index]} finite differences of the loss give a curvature of "
-        f"{interval(measured)}, and the eigenvalue is {number(expected)} (ReLU's kinks do that)"
+        f"{interval(measured)}, and the eigenvalue is {number(expected)}{_kinks(result, index)}"
     ]
+
+
+def _kinks(result: LandscapeResult, index: int) -> str:
+    """What of a curvature was found to be jumps of the slope."""
+    axes = result.axes
+    if axes.kinks is None or axes.kinks_error is None or not np.isfinite(axes.kinks[index]):
+        return ""
+    kinks, error = float(axes.kinks[index]), float(axes.kinks_error[index])
+    if abs(kinks) <= KINKS_SEEN * error:
+        return "; no kinks were found within the step"
+    return f"; kinks, where the slope jumps, make up {number(kinks, 3)} ± {number(error, 1)}"
 
 
 def center(result: LandscapeResult) -> tuple[int, int, float]:
@@ -133,7 +164,7 @@ def center(result: LandscapeResult) -> tuple[int, int, float]:
             if result.profiles
             else (np.zeros((1, 1)), np.full((1, 1), np.nan))
         )
-        point = int(np.argmin(np.abs(distance[0])))
+        point = int(np.nanargmin(np.abs(distance[0])))
         return 0, point, float(loss[0, point])
     alpha = int(np.argmin(np.abs(result.surface.alpha)))
     beta = int(np.argmin(np.abs(result.surface.beta)))

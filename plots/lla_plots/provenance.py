@@ -27,6 +27,9 @@ def lead(report: Report) -> str:
     found, data = report.provenance, report.provenance.get("data", {})
     chosen = found.get("settings", {})
     name = report.checkpoint.path.rpartition("/")[2]
+    if "imported" in found:
+        origin = found["imported"].get("from", "")
+        return f"The file {name}, a {origin}, was imported: another program computed its values."
     subject = f"The checkpoint {name}" if name else "A network in memory"
     said = f"{subject}: {counted(report.checkpoint.parameters, 'parameter')}"
     if isinstance(data.get("samples"), int):
@@ -50,7 +53,7 @@ def facts(report: Report) -> tuple[Table, ...]:
         "checkpoint": report.checkpoint.path or "live module",
         "its format": report.checkpoint.format,
         "its SHA-256": report.checkpoint.sha256,
-        "parameters analysed": number(report.checkpoint.parameters),
+        "parameters analysed": number(count) if (count := report.checkpoint.parameters) else "",
         **{f"data: {key}": _text(value) for key, value in data.items()},
         "batch norm normalizes by": _STATISTICS.get(found.get("batch_norm") or "", ""),
         "report": report.path,

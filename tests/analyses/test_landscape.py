@@ -152,3 +152,41 @@ def test_one_parameter_has_no_plane_and_costs_nothing_else() -> None:
     report = analyze(nn.Linear(1, 1, bias=False), (torch.randn(8, 1), torch.randn(8, 1)), "mse")
     assert report.stages["landscape"].status == "not_applicable"
     assert report.metrics["hessian/lambda_max"].exists
+
+
+@pytest.mark.parametrize(
+    ("ranges", "counts"),
+    [
+        ({"x": "-1:1:5", "y": "-0.5:2:8"}, (5, 8, 5)),
+        ({"x": "-1:1:5"}, (5, 5, 5)),
+        ({"y": "-0.5:2:4"}, (6, 4, 6)),
+    ],
+)
+def test_each_line_has_a_range_of_its_own(ranges: dict[str, str], counts: tuple[int, ...]) -> None:
+    """Lines of fewer points end in NaN, which count as no point; each equals the formula."""
+    module, data = linear_regression()
+    config = {"axes": ["hessian:0..1", "gradient"], "form": "lines", "points": 6, **ranges}
+    settings = {"run": {"dtype": "float64"}, "landscape": config}
+    result = analyze(module, data, "mse", only=["landscape"], settings=settings).results[
+        "landscape"
+    ]
+    profiles = result.profiles
+    assert profiles.loss.shape == (3, max(counts))
+    assert result.non_finite.value == 0
+    assert result.checks.value == "passed"
+    inputs, targets = (part.double().numpy() for part in data)
+    for line, count in enumerate(counts):
+        for values in (profiles.distance, profiles.loss, profiles.quadratic):
+            assert (
+                np.isfinite(values[line]).sum() == np.isfinite(values[line, :count]).sum() == count
+            )
+    stated = np.linspace(-0.5, 2, counts[1]) if "y" in ranges else np.linspace(-1, 1, 5)
+    np.testing.assert_array_equal(profiles.distance[1, : counts[1]], stated)
+    # Along −∇L/‖∇L‖: the loss itself, from the normal equations.
+    weight = np.append(*(part.detach().double().numpy().ravel() for part in module.parameters()))
+    design = np.column_stack([inputs, np.ones(30)])
+    slope = 2 * design.T @ (design @ weight - targets[:, 0]) / 30
+    for distance, loss in zip(profiles.distance[2], profiles.loss[2], strict=True):
+        if np.isfinite(distance):
+            moved = weight + distance * slope / np.linalg.norm(slope)
+            assert loss == pytest.approx(((design @ moved - targets[:, 0]) ** 2).mean(), rel=1e-10)

@@ -64,6 +64,47 @@ def test_curvature_along_axes_of_a_smooth_network(axes: str) -> None:
     np.testing.assert_allclose(result.axes.measured, result.axes.curvature, rtol=0.01)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["digits_mlp.pt", "digits_vit.safetensors", "charlm.pt"])
+def test_eigenvector_axes_of_smooth_networks(name: str) -> None:
+    """On all their data, the loss curves along λ_max and λ_min as the eigenvalues say, to 1 %."""
+    problem, workspace = problem_of(name, "float64", limit=1 << 30)
+    result = run(problem, LandscapeConfig(points=3, accuracy=0), workspace)
+    assert result.checks.value == "passed", result.checks
+    np.testing.assert_allclose(result.axes.measured, result.axes.eigenvalues, rtol=0.01)
+    half = (result.axes.measured_high - result.axes.measured_low) / 2
+    assert (half <= 0.01 * np.abs(result.axes.eigenvalues)).all()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("smooth", [False, True], ids=["ReLU", "softplus"])
+def test_a_network_with_relu_is_kinked_and_its_smooth_twin_is_not(
+    smooth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ReLU some of the curvature is jumps of the slope; without kinks the checks pass.
+
+    The twin has log(1 + exp(100 x))/100 in ReLU's place: within 0.007 of it, and smooth.
+    """
+    if smooth:
+        monkeypatch.setattr(
+            nn.functional, "relu", lambda x: nn.functional.softplus(x, beta=100, threshold=40)
+        )
+    problem, workspace = problem_of("digits_cnn.pt", "float64", limit=1 << 30)
+    config = LandscapeConfig(axes="hessian:0", form="lines", points=3)
+    result = run(problem, config, workspace)
+    axes = result.axes
+    if smooth:
+        assert result.checks.value == "passed", result.checks
+        assert axes.measured[0] == pytest.approx(axes.eigenvalues[0], rel=0.01)
+        assert np.isnan(axes.kinks[0])
+        return
+    assert result.checks.value == "failed"
+    assert "jumps of the slope at kinks" in result.checks.why
+    assert axes.kinks[0] > 20 * axes.kinks_error[0]
+    # What differences of the loss have beyond the eigenvalue is about what jumps there.
+    assert axes.measured[0] - axes.eigenvalues[0] == pytest.approx(axes.kinks[0], rel=0.5)
+
+
 def test_checks_fail_where_kinks_bend_the_loss() -> None:
     """|x| has no second derivative at 0, and away from it its Hessian is zero."""
 

@@ -33,12 +33,26 @@ def report():
     return build.report(landscape=build.landscape(hole=True))
 
 
+# Figures that only some landscapes have: the picture's name, the figure's, the landscape, and mm.
+SOME = {
+    "landscape_marks": ("landscape", build.wells, 180.0),
+    "landscape_margin": ("landscape_margin", build.wells, 180.0),
+    "landscape_lines": ("landscape_lines", build.lines_of_four, 180.0),
+    "landscape_lines_column": ("landscape_lines", build.lines_of_four, 85.0),
+    "landscape_lines_margin": ("landscape_margin", build.lines_of_four, 180.0),
+    "landscape_path": ("landscape_path", build.way, 180.0),
+    "landscape_panel": ("landscape_panel", build.beside, 180.0),
+    "landscape_band": ("landscape_band", build.beside, 180.0),
+}
+
+
 @cache
 def names():
     """Name of each golden picture, and the figure and the width that it is of."""
     wide = {name: (name, 180.0) for name in draw(report())}
     narrow = {f"{name}_column": (name, 85.0) for name in ("spectrum", "layers", "stability")}
-    return {**wide, **narrow}
+    some = {name: (of, width) for name, (of, _, width) in SOME.items()}
+    return {**wide, **narrow, **some}
 
 
 @cache
@@ -47,8 +61,9 @@ def figure(name):
     of, width = names()[name]
     if of == "summary":
         return summary.figure(report())
+    shown = build.report(landscape=SOME[name][1]()) if name in SOME else report()
     with drawn_at(width):
-        return draw(report(), (of,), width)[of]
+        return draw(shown, (of,), width)[of]
 
 
 def picture(figure):

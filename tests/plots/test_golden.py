@@ -41,6 +41,15 @@ def first(kind, panel=0, label=""):
     return find
 
 
+def by_id(name):
+    """How to find an artist of the first panel by its id."""
+
+    def find(figure):
+        return next(line for line in figure.axes[0].lines if line.get_gid() == name)
+
+    return find
+
+
 MISSING = {
     "spectrum-band": ("spectrum", first(PolyCollection, 0, "interval")),
     "spectrum-density": ("spectrum", first(Line2D, 0, "density")),
@@ -67,6 +76,19 @@ MISSING = {
     "cuts-model": ("landscape_cuts", first(Line2D, 1, "quadratic")),
     "cuts-radius": ("landscape_cuts", first((Rectangle, Polygon), 0, "model")),
     "cuts-legend": ("landscape_cuts", lambda figure: figure.legends[0]),
+    "marks-way": ("landscape_marks", by_id("trajectory")),
+    "marks-minima": ("landscape_marks", by_id("minima")),
+    "marks-saddle": ("landscape_marks", by_id("saddles")),
+    "lines-loss": ("landscape_lines", lambda figure: figure.axes[0].lines[0]),
+    "lines-model": ("landscape_lines", lambda figure: figure.axes[1].lines[1]),
+    "lines-further-data": ("landscape_lines_column", lambda figure: figure.axes[3].lines[2]),
+    "lines-metric": ("landscape_lines_margin", lambda figure: figure.axes[2].lines[0]),
+    "metric-mesh": ("landscape_margin", first(QuadMesh)),
+    "path-line": ("landscape_path", lambda figure: figure.axes[0].lines[0]),
+    "path-curve": ("landscape_path", lambda figure: figure.axes[0].lines[1]),
+    "panel-plane": ("landscape_panel", first(QuadMesh, 1)),
+    "panel-contours": ("landscape_panel", first(ContourSet, 2)),
+    "band-quantile": ("landscape_band", first(QuadMesh, 2)),
     "saliency-overlay": ("saliency", lambda figure: figure.axes[1].images[1]),
     "summary-density": ("summary", first(Axes)),
 }

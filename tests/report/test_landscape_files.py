@@ -28,6 +28,7 @@ def report() -> Report:
         accuracy=np.array([0.9, 0.8]),
         plane_loss=np.array([0.6, 0.9]),
         distance=np.array([0.0, 2.0]),
+        epoch=None,
     )
     results = {**made.results, "landscape": replace(result, trajectory=trajectory)}
     return replace(made, results=results)

@@ -20,6 +20,7 @@ __all__ = [
     "ANALYSIS",
     "EVALUATED",
     "FILLED",
+    "NOT_EVALUATED",
     "NOT_FINITE",
     "Axes",
     "Band",
@@ -34,7 +35,7 @@ __all__ = [
     "parse_range",
 ]
 
-EVALUATED, NOT_FINITE, FILLED = 1, 2, 3
+NOT_EVALUATED, EVALUATED, NOT_FINITE, FILLED = 0, 1, 2, 3
 
 
 def parse_range(text: str) -> tuple[float, float, int]:
@@ -79,8 +80,15 @@ class LandscapeConfig(Config):
     form: Literal["auto", "plane", "lines"] = Field(
         "auto", description="a plane of two directions, or a line along each; auto: by their number"
     )
-    x: Range = Field("", description="range of α as start:stop:points; all points are evaluated")
-    y: Range = Field("", description="range of β as start:stop:points; all points are evaluated")
+    x: Range = Field(
+        "",
+        description="range of α, or of every line, as start:stop:points; all points are evaluated",
+    )
+    y: Range = Field(
+        "",
+        description="range of β, or of the second line, as start:stop:points; all points are "
+        "evaluated",
+    )
     points: int = Field(31, ge=3, description="points per axis where no range is given")
     accuracy: float | None = Field(
         None,
@@ -130,6 +138,11 @@ class LandscapeConfig(Config):
         description="points evaluated at once, each by a copy of the network: on the cores, or on "
         "as many GPUs; 0: measured",
     )
+    metrics: Names = Field(
+        (),
+        description="further metrics of the same passes: top5, nll, margin, confidence, brier, or "
+        "file.py:function(outputs, targets)",
+    )
     also: str = Field("", description="further data beside, as data.npz?split=test")
     repeats: int = Field(1, ge=1, description="planes of random directions, for a band over them")
     panel: Names = Field(
@@ -149,7 +162,8 @@ class Surface:
     accuracy: np.ndarray = array("share of right predictions", ("alpha", "beta"))
     quadratic: np.ndarray = array("second-order model", ("alpha", "beta"), units="loss")
     status: np.ndarray = array(
-        "1 evaluated, 2 evaluated and not finite, 3 filled in", ("alpha", "beta")
+        "1 evaluated, 2 evaluated and not finite, 3 filled in, 0 not evaluated (of an import)",
+        ("alpha", "beta"),
     )
     error: np.ndarray = array(
         "estimated error of the loss where it is filled in", ("alpha", "beta"), units="loss"
@@ -160,20 +174,39 @@ class Surface:
     also_accuracy: np.ndarray | None = array(
         "share of right predictions on the further data", ("alpha", "beta")
     )
+    metrics: tuple[str, ...] | None = array("names of further metrics", ("metric",))
+    metric_values: np.ndarray | None = array(
+        "mean of each over the analysed data", ("metric", "alpha", "beta")
+    )
+    also_metric_values: np.ndarray | None = array(
+        "mean of each over the further data", ("metric", "alpha", "beta")
+    )
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """Loss and accuracy along lines through the checkpoint."""
+    """Loss and accuracy along lines through the checkpoint.
+
+    Lines may have ranges of their own: those of fewer points end in NaN, in all arrays.
+    """
 
     names: tuple[str, ...] = array("directions", ("line",))
-    distance: np.ndarray = array("distance along each", ("line", "point"), units="‖d‖")
+    distance: np.ndarray = array(
+        "distance along each; NaN beyond a line's own points", ("line", "point"), units="‖d‖"
+    )
     loss: np.ndarray = array("loss over the analysed data", ("line", "point"), units="loss")
     accuracy: np.ndarray = array("share of right predictions", ("line", "point"))
     quadratic: np.ndarray = array("second-order model", ("line", "point"), units="loss")
     also_loss: np.ndarray | None = array("loss over the further data", ("line", "point"), "loss")
     also_accuracy: np.ndarray | None = array(
         "share of right predictions on the further data", ("line", "point")
+    )
+    metrics: tuple[str, ...] | None = array("names of further metrics", ("metric",))
+    metric_values: np.ndarray | None = array(
+        "mean of each over the analysed data", ("metric", "line", "point")
+    )
+    also_metric_values: np.ndarray | None = array(
+        "mean of each over the further data", ("metric", "line", "point")
     )
 
 
@@ -193,6 +226,13 @@ class Axes:
     measured_low: np.ndarray = array("its lower bound", ("axis",), units="loss")
     measured_high: np.ndarray = array("its upper bound", ("axis",), units="loss")
     cosines: np.ndarray = array("cosines between the directions", ("axis", "other"))
+    kinks: np.ndarray | None = array(
+        "what jumps of the slope at kinks add to the curvature within the differences' step, "
+        "looked for where the two differ; NaN elsewhere",
+        ("axis",),
+        units="loss",
+    )
+    kinks_error: np.ndarray | None = array("its error", ("axis",), units="loss")
 
 
 @dataclass(frozen=True)
@@ -205,6 +245,7 @@ class Trajectory:
     accuracy: np.ndarray = array("their own accuracy", ("checkpoint",))
     plane_loss: np.ndarray = array("loss at the nearest point", ("checkpoint",), units="loss")
     distance: np.ndarray = array("distance from the plane", ("checkpoint",), units="parameter norm")
+    epoch: np.ndarray | None = array("epochs; NaN where a file does not say", ("checkpoint",))
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from lla.estimate import Estimate, Label
 
-__all__ = ["CENTER_TOLERANCE", "curvature_along", "quadratic_radius", "verdict"]
+__all__ = [
+    "CENTER_TOLERANCE",
+    "KINKS_SEEN",
+    "Measured",
+    "curvature_along",
+    "disagreeing",
+    "measured_along",
+    "quadratic_radius",
+    "verdict",
+]
 
 CENTER_TOLERANCE = 1e-6  # of the loss, or of 1
+KINKS_SEEN = 3.0  # errors from which a jump of the slope counts as seen
 _AGREEMENT = 0.01  # between curvatures, relative
 _STEPS = (0.1, 0.025, 0.006, 0.0015)
 
 
-def curvature_along(
+class Measured(NamedTuple):
+    """A curvature by central differences, and the step that they took (0: there is none)."""
+
+    estimate: Estimate
+    step: float
+
+
+def measured_along(
     along: Callable[[float], float], center: float, reach: float, eps: float
-) -> Estimate:
+) -> Measured:
     """Second derivative of the loss at 0 along a unit direction, by central differences.
 
     Each of several steps is halved once and extrapolated (Richardson); the one with the smallest
     error is kept, and its error, the halving's change and the losses' rounding, is the interval.
-    Where ReLU kinks lie closer than any useful step, the interval is wide and says so.
+    Where kinks lie closer than any useful step, the interval is wide and says so.
 
     Args:
         along: Loss at a signed distance.
@@ -32,9 +50,16 @@ def curvature_along(
         eps: Unit roundoff of the losses.
     """
     return min(
-        (_halved(along, center, share * reach, eps) for share in _STEPS),
-        key=lambda estimate: estimate.high - estimate.low,
+        (Measured(_halved(along, center, share * reach, eps), share * reach) for share in _STEPS),
+        key=lambda found: found.estimate.high - found.estimate.low,
     )
+
+
+def curvature_along(
+    along: Callable[[float], float], center: float, reach: float, eps: float
+) -> Estimate:
+    """The curvature alone of :func:`measured_along`."""
+    return measured_along(along, center, reach, eps).estimate
 
 
 def _halved(along: Callable[[float], float], center: float, step: float, eps: float) -> Estimate:
@@ -94,6 +119,28 @@ def quadratic_radius(
     )
 
 
+def _agreement(
+    expected: float, measured: Estimate, negligible: float
+) -> Literal["agrees", "failed", "open"]:
+    """Whether a curvature from losses is that of the Hessian."""
+    off = abs(measured.value - expected)
+    error = (measured.high - measured.low) / 2
+    allowed = max(_AGREEMENT * abs(expected), negligible)
+    if off > max(allowed, error):
+        return "failed"
+    return "open" if error > allowed else "agrees"
+
+
+def disagreeing(
+    expected: Sequence[float], measured: Sequence[Estimate], negligible: Sequence[float]
+) -> list[bool]:
+    """Which curvatures from losses are not shown to be that of the Hessian; as :func:`verdict`."""
+    return [
+        math.isfinite(value) and found.exists and _agreement(value, found, unseen) != "agrees"
+        for value, found, unseen in zip(expected, measured, negligible, strict=True)
+    ]
+
+
 def verdict(
     center: Estimate,
     base: float,
@@ -103,6 +150,7 @@ def verdict(
     negligible: Sequence[float],
     converged: Sequence[bool],
     non_finite: int,
+    bends: Sequence[object],
 ) -> Label:
     """Whether a landscape is what the checkpoint and its curvature say it must be, in words.
 
@@ -116,24 +164,25 @@ def verdict(
             be seen.
         converged: Whether each direction's eigenpair converged.
         non_finite: Points where the loss is not finite.
+        bends: For each, what was found of where its curvature comes from, in words; or None.
     """
     failed, open_ = [], []
     if not center.value <= CENTER_TOLERANCE * max(1.0, abs(base)):
         failed.append(f"the centre is off by {center.value:.3g} from the checkpoint's loss")
-    rows = zip(names, expected, measured, negligible, converged, strict=True)
-    for name, value, found, unseen, known in rows:
+    rows = zip(names, expected, measured, negligible, converged, bends, strict=True)
+    for name, value, found, unseen, known, bend in rows:
         if not known:
             failed.append(f"{name} is not converged")
         if not math.isfinite(value) or not found.exists:
             continue
-        off = abs(found.value - value)
+        why = f": {bend}" if bend is not None else ""
         words = f"along {name} the loss curves by {found.value:.4g}, and dᵀHd is {value:.4g}"
-        error = (found.high - found.low) / 2
-        allowed = max(_AGREEMENT * abs(value), unseen)
-        if off > max(allowed, error):
-            failed.append(f"{words} (kinks, as of ReLU and max pooling, do that)")
-        elif error > allowed:
-            open_.append(f"{words} ± {error:.2g}: no step is clear of kinks and rounding")
+        state = _agreement(value, found, unseen)
+        if state == "failed":
+            failed.append(f"{words}{why}")
+        elif state == "open":
+            half = (found.high - found.low) / 2
+            open_.append(f"{words}; ± {half:.2g} is more than 1 % of it{why}")
     if non_finite:
         failed.append(f"{non_finite} points are not finite")
     if failed:

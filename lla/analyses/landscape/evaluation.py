@@ -133,9 +133,9 @@ class Surveyor:
 
     def over(
         self, points: np.ndarray, told: Callable[[int, int], None] = lambda done, total: None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and accuracy at each of some points (n, k), both of shape (n,)."""
-        found = np.full((2, len(points)), np.nan)
+    ) -> tuple[np.ndarray, ...]:
+        """Loss, accuracy and the problem's metrics at each of some points (n, k), each (n,)."""
+        found = np.full((2 + len(self.problem.metrics), len(points)), np.nan)
         done = 0
         # What is evaluated is named by what it is: directions, data, points.
         tiles = Tiles(
@@ -151,15 +151,16 @@ class Surveyor:
             crew = Crew(self.problem, min(self.workers, max(1, len(points) - done)))
             with closing(crew.map(self._moved, points[done:])) as evaluations:
                 for evaluation in evaluations:
-                    found[:, done] = evaluation.loss, evaluation.accuracy
+                    found[:, done] = evaluation.loss, evaluation.accuracy, *evaluation.further
                     done += 1
                     told(done, len(points))
                     self.counted(1)
                     tiles.step()
-        return found[0], found[1]
+        return tuple(found)
 
     def _digest(self, points: np.ndarray) -> str:
-        digest = hashlib.sha256(f"{self.statistics} {self.problem.data.sha256}".encode())
+        metrics = "".join(f" {one.name} {one.version}" for one in self.problem.metrics)
+        digest = hashlib.sha256(f"{self.statistics} {self.problem.data.sha256}{metrics}".encode())
         digest.update(np.ascontiguousarray(points).tobytes())
         for tensor in self.motion.tensors():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

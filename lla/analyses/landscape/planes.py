@@ -54,7 +54,11 @@ def surface_of(
     if other is not None:
         surveyors.append(setting.surveyor.on(other))
     filled = _filled(surveyors, alpha, beta, _accuracy(config), progress)
-    loss, accuracy, *rest = filled.values
+    metrics = setting.surveyor.problem.metrics
+    count = 2 + len(metrics)
+    values = _bounded(filled, losses=(0, count))
+    loss, accuracy = values[:2]
+    also = values[count:]
     status = np.where(np.isfinite(loss), EVALUATED, NOT_FINITE)
     status = np.where(filled.evaluated, status, FILLED).astype(np.uint8)
     steps = grid_points(alpha, beta).reshape(len(alpha), len(beta), 2)
@@ -66,11 +70,24 @@ def surface_of(
         quadratic=setting.quadratic(steps),
         status=status,
         error=filled.error,
-        also_loss=rest[0] if rest else None,
-        also_accuracy=rest[1] if rest else None,
+        also_loss=also[0] if len(also) else None,
+        also_accuracy=also[1] if len(also) else None,
+        metrics=tuple(one.name for one in metrics) or None,
+        metric_values=values[2:count] if metrics else None,
+        also_metric_values=also[2:] if metrics and len(also) else None,
     )
     known = filled.error[np.isfinite(filled.error)]
     return Drawn(surface, float(known.max(initial=0.0)), float(filled.evaluated.mean()))
+
+
+def _bounded(filled: Filled, losses: tuple[int, ...]) -> np.ndarray:
+    """The values; shares and other metrics are filled in no farther than they were seen to go."""
+    values = filled.values.copy()
+    for index, row in enumerate(values):
+        seen = row[filled.evaluated & np.isfinite(row)]
+        if index not in losses and seen.size:
+            np.clip(row, seen.min(), seen.max(), out=row)
+    return values
 
 
 def _accuracy(config: LandscapeConfig) -> float:
@@ -128,6 +145,7 @@ def trajectory_of(setting: Setting) -> Trajectory | None:
         accuracy=np.array([one.accuracy for one in own]),
         plane_loss=surveyor.over(places)[0],
         distance=away.cpu().numpy(),
+        epoch=series.epochs,
     )
 
 

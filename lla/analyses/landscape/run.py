@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel, Profiles
-from lla.analyses.landscape.checks import curvature_along, quadratic_radius, verdict
+from lla.analyses.landscape import Axes, LandscapeConfig, LandscapeResult, Panel
+from lla.analyses.landscape.checks import (
+    Measured,
+    disagreeing,
+    measured_along,
+    quadratic_radius,
+    verdict,
+)
+from lla.analyses.landscape.kinks import Bend, bend_along
 from lla.analyses.landscape.planes import band_of, surface_of, trajectory_of
-from lla.analyses.landscape.setting import Setting, setting_of
+from lla.analyses.landscape.profiles import profiles_of
+from lla.analyses.landscape.setting import Setting, is_plane, setting_of
 from lla.analyses.landscape.topology import topology_of
 from lla.analyses.landscape.ways import NO_WAY, way_of
 from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError, NotApplicableError
 from lla.estimate import Estimate
 from lla.problem import Dataset, Problem
+from lla.problem.metrics import with_metrics
 
 __all__ = ["run"]
 
@@ -27,8 +37,9 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
     """The loss over a plane or along lines through the checkpoint."""
     if problem.space.size < 2 and config.form != "lines" and config.axes == ("hessian",):
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
+    problem = with_metrics(problem, config.metrics)
     setting = setting_of(problem, config, workspace)
-    draw = _over_plane if _is_plane(setting, config) else _along_lines
+    draw = _over_plane if is_plane(setting.directions, config) else _along_lines
     result = draw(setting, problem, config, workspace)
     return replace(result, **way_of(setting, problem, config, workspace))
 
@@ -44,7 +55,7 @@ def _over_plane(
         residual = surface.loss - surface.quadratic
         radius = quadratic_radius(alpha, beta, residual, config.residual * config.rise)
     return replace(
-        _checked(setting, problem, surface.loss, config),
+        _checked(setting, problem, surface.loss, config, workspace),
         quadratic_radius=radius,
         evaluated=Estimate.exact(drawn.share, method=_shared_out(setting)),
         filling_error=_filling(drawn.error),
@@ -59,23 +70,14 @@ def _over_plane(
 def _along_lines(
     setting: Setting, problem: Problem, config: LandscapeConfig, workspace: Workspace
 ) -> LandscapeResult:
-    profiles = _profiles(setting, workspace, _also(problem, config))
+    profiles = profiles_of(setting, workspace.progress, _also(problem, config))
+    evaluated = profiles.loss[np.isfinite(profiles.distance)]
     why = "it is measured on a plane"
     return replace(
-        _checked(setting, problem, profiles.loss, config),
+        _checked(setting, problem, evaluated, config, workspace),
         quadratic_radius=Estimate.missing(why, units="parameter norm"),
         profiles=profiles,
     )
-
-
-def _is_plane(setting: Setting, config: LandscapeConfig) -> bool:
-    count = len(setting.directions)
-    if config.form == "plane" and count != 2:
-        raise ConfigurationError(
-            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
-            "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
-        )
-    return config.form == "plane" or (config.form == "auto" and count == 2)
 
 
 def _also(problem: Problem, config: LandscapeConfig) -> Dataset | None:
@@ -119,7 +121,7 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
         stated = {"axes": axes.replace("+", ","), "normalization": normalization or "auto"}
         one = LandscapeConfig(**{**config.model_dump(exclude_unset=True), **stated, "panel": ()})
         setting = setting_of(problem, one, workspace)
-        if not _is_plane(setting, one):
+        if not is_plane(setting.directions, one):
             raise ConfigurationError(
                 f"the panel '{text}' is no plane: it has {len(setting.directions)} directions",
                 "write AXES/NORMALIZATION with two directions, as hessian:0+hessian:1/none",
@@ -129,45 +131,20 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
         found[text.replace("/", " ")] = Panel(
             normalization=(one.normalization,),
             surface=drawn.surface,
-            axes=_axes(setting, _measured(setting, problem)),
+            axes=_axes(setting, [one.estimate for one in _measured(setting, problem)]),
         )
     return found
 
 
-def _profiles(setting: Setting, workspace: Workspace, other: Dataset | None) -> Profiles:
-    count = len(setting.directions)
-    points = max(len(axis) for axis in setting.axes)
-    distance = np.stack(setting.axes)
-    steps = np.zeros((count, points, count))
-    for index in range(count):
-        steps[index, :, index] = distance[index]
-    flat = steps.reshape(-1, count)
-
-    def told(done: int, total: int) -> None:
-        workspace.progress.update(done, total, "points")
-
-    loss, accuracy = setting.surveyor.over(flat, told)
-    further = setting.surveyor.on(other).over(flat) if other else (None, None)
-    also = [None if part is None else part.reshape(count, points) for part in further]
-    return Profiles(
-        names=setting.directions.names,
-        distance=distance,
-        loss=loss.reshape(count, points),
-        accuracy=accuracy.reshape(count, points),
-        quadratic=setting.quadratic(steps),
-        also_loss=also[0],
-        also_accuracy=also[1],
-    )
-
-
-def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
+def _measured(setting: Setting, problem: Problem) -> list[Measured]:
     """Curvatures along the directions from losses; of Adam's rule there is none."""
     eps = torch.finfo(problem.theta.dtype).eps
     if not np.isfinite(setting.forms).all():
         why = "there is no second-order model of these axes"
-        return [Estimate.missing(why, units="loss")] * len(setting.directions)
+        missing = Estimate.missing(why, units="loss")
+        return [Measured(missing, 0.0)] * len(setting.directions)
     return [
-        curvature_along(
+        measured_along(
             lambda distance, index=index: setting.along(index, distance),  # type: ignore[misc]
             setting.base,
             float(np.abs(axis).max()),
@@ -177,20 +154,47 @@ def _measured(setting: Setting, problem: Problem) -> list[Estimate]:
     ]
 
 
+def _bends(
+    setting: Setting,
+    problem: Problem,
+    workspace: Workspace,
+    measured: list[Measured],
+    doubtful: list[bool],
+) -> list[Bend | None]:
+    """What the curvature along each doubtful direction is made of."""
+    workspace.tally("gradients")(2 * sum(doubtful))
+    return [
+        bend_along(problem, vector, one.step, workspace.tally("matvecs")) if asked else None
+        for vector, one, asked in zip(setting.directions.vectors, measured, doubtful, strict=True)
+    ]
+
+
 def _checked(
-    setting: Setting, problem: Problem, loss: np.ndarray, config: LandscapeConfig
+    setting: Setting,
+    problem: Problem,
+    loss: np.ndarray,
+    config: LandscapeConfig,
+    workspace: Workspace,
 ) -> LandscapeResult:
     """A result with its checks, and nothing else."""
     measured = _measured(setting, problem)
+    estimates = [one.estimate for one in measured]
+    expected = np.diag(setting.forms).tolist()
+    reaches = [float(np.abs(axis).max()) for axis in setting.axes]
+    negligible = [_UNSEEN * config.rise * 2 / reach**2 for reach in reaches]
+    doubtful = disagreeing(expected, estimates, negligible)
+    bends = _bends(setting, problem, workspace, measured, doubtful)
     origin = np.zeros(len(setting.directions))
     off = abs(setting.surveyor.at(*origin).loss - setting.base)
     center = Estimate.exact(off, method="one evaluation at α = β = 0", units="loss")
     non_finite = int((~np.isfinite(loss)).sum())
-    axes = _axes(setting, measured)
+    axes = _axes(setting, estimates, bends)
     return LandscapeResult(
         center_error=center,
-        curvature_alpha=measured[0],
-        curvature_beta=measured[1] if len(measured) > 1 else Estimate.missing("there is one axis"),
+        curvature_alpha=estimates[0],
+        curvature_beta=estimates[1]
+        if len(estimates) > 1
+        else Estimate.missing("there is one axis"),
         cosine=_cosine(axes),
         quadratic_radius=_no_model(),
         non_finite=Estimate.exact(float(non_finite), method="count of points"),
@@ -202,11 +206,12 @@ def _checked(
             center,
             setting.base,
             setting.directions.names,
-            np.diag(setting.forms).tolist(),
-            measured,
-            [_UNSEEN * config.rise * 2 / float(np.abs(axis).max()) ** 2 for axis in setting.axes],
+            expected,
+            estimates,
+            negligible,
             setting.directions.converged.tolist(),
             non_finite,
+            bends,
         ),
         axes=axes,
         surface=None,
@@ -225,7 +230,7 @@ def _cosine(axes: Axes) -> Estimate:
     return Estimate.exact(float(axes.cosines[0, 1]), method="d₁ᵀd₂ / (‖d₁‖ ‖d₂‖)")
 
 
-def _axes(setting: Setting, measured: list[Estimate]) -> Axes:
+def _axes(setting: Setting, measured: list[Estimate], bends: Sequence[Bend | None] = ()) -> Axes:
     found = setting.directions
     lengths = torch.linalg.vector_norm(found.vectors, dim=1)
     unit = found.vectors / lengths.clamp_min(1e-300)[:, None]
@@ -240,4 +245,6 @@ def _axes(setting: Setting, measured: list[Estimate]) -> Axes:
         measured_low=np.array([one.low for one in measured]),
         measured_high=np.array([one.high for one in measured]),
         cosines=(unit @ unit.T).cpu().numpy(),
+        kinks=np.array([bend.kinks if bend else np.nan for bend in bends]) if bends else None,
+        kinks_error=np.array([bend.error if bend else np.nan for bend in bends]) if bends else None,
     )

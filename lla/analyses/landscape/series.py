@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -27,11 +27,13 @@ class Series:
         names: Their files, without folders.
         offsets: θ_i − θ₀, float64, shape (m, P).
         buffers: The buffers of each, by name: batch norm's statistics differ between checkpoints.
+        epochs: The epoch of each, shape (m,); NaN where its file does not say.
     """
 
     names: tuple[str, ...]
     offsets: torch.Tensor
     buffers: tuple[dict[str, torch.Tensor], ...]
+    epochs: np.ndarray
 
 
 def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
@@ -56,7 +58,7 @@ def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
             f"axes '{kind}' read checkpoint files, and the network was given as an object",
             "analyse a checkpoint's file: lla landscape MODEL.pt",
         )
-    names, offsets, buffers = [], [], []
+    names, offsets, buffers, epochs = [], [], [], []
     for path in [found for text in paths for found in _files(text)]:
         try:
             module = problem.relatives.network(path)
@@ -70,9 +72,15 @@ def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
                 "leave it out of --checkpoints",
             ) from None
         names.append(Path(path).name)
+        epochs.append(_epoch(problem.relatives.facts(path)))
         offsets.append(place.double() - problem.theta.double())
         buffers.append({name: value.to(problem.device) for name, value in module.named_buffers()})
-    return Series(tuple(names), torch.stack(offsets), tuple(buffers))
+    return Series(tuple(names), torch.stack(offsets), tuple(buffers), np.array(epochs))
+
+
+def _epoch(facts: Mapping[str, object]) -> float:
+    epoch = facts.get("epoch")
+    return float(epoch) if isinstance(epoch, (int, float)) else float("nan")
 
 
 def files_of(config: LandscapeConfig) -> list[str]:
@@ -80,6 +88,7 @@ def files_of(config: LandscapeConfig) -> list[str]:
     named = [path for text in config.checkpoints for path in sorted(glob(text)) or [text]]
     named += [axis.partition(":")[2] for axis in config.axes if axis.startswith("file:")]
     named.append(with_options(config.also)[0])
+    named += [metric.rpartition(":")[0] for metric in config.metrics]
     return [path for path in named if path and Path(path).is_file()]
 
 

@@ -24,7 +24,7 @@ from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError
 from lla.problem import Problem
 
-__all__ = ["Setting", "setting_of"]
+__all__ = ["Setting", "is_plane", "setting_of"]
 
 _HIGHEST = 3.0
 _MOVED = 0.01  # of the parameters' length, by Adam's rule at the edge
@@ -67,6 +67,21 @@ class Setting:
             self.base + slope + np.einsum("...i,ij,...j", steps, self.forms, steps) / 2
         )
         return bend
+
+
+def is_plane(directions: Directions, config: LandscapeConfig) -> bool:
+    """Whether a plane is drawn, or lines.
+
+    Raises:
+        ConfigurationError: A plane is asked for, and there are not two directions.
+    """
+    count = len(directions)
+    if config.form == "plane" and count != 2:
+        raise ConfigurationError(
+            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
+            "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
+        )
+    return config.form == "plane" or (config.form == "auto" and count == 2)
 
 
 def setting_of(
@@ -172,13 +187,21 @@ def _second_order(
     return ((forms + forms.T) / 2).cpu().numpy(), slopes.cpu().numpy()
 
 
+def _stated(index: int, config: LandscapeConfig, *, plane: bool) -> str:
+    """The range that is given for a direction; --x is every line's, --y the second's."""
+    if index == 1 and (plane or config.y):
+        return config.y
+    return config.x
+
+
 def _ranges(made: Setting, config: LandscapeConfig, problem: Problem) -> tuple[np.ndarray, ...]:
     found = []
     series = made.directions.series
+    plane = is_plane(made.directions, config)
     lengths = torch.linalg.vector_norm(made.directions.vectors, dim=1).tolist()
     size = float(problem.theta.double().norm()) or 1.0
     for index, length in enumerate(lengths):
-        text = (config.x, config.y)[index] if index < 2 else config.x
+        text = _stated(index, config, plane=plane)
         if text:
             found.append(positions(text, 0.0, 0.0, 0))
             continue

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lla.analyses.landscape import LandscapeResult, Surface
-from lla.analyses.landscape.checks import CENTER_TOLERANCE
+from lla.analyses.landscape import LandscapeResult, Profiles, Surface
+from lla.analyses.landscape.checks import CENTER_TOLERANCE, KINKS_SEEN
 from lla.numbers import interval, number
 from lla_plots import interactive
+from lla_plots.metrics import figure_name
 from lla_plots.parts import Action, Section, Shown
 from lla_plots.phrases import capital, listed, told
 from lla_plots.plane import center, masked_loss, warnings
@@ -40,6 +41,7 @@ def _lines(result: LandscapeResult) -> Section:
     if result.path is not None:
         lead += f" On the curve that was trained it rises by {told(result.curve_barrier)}."
         shown.append(Shown("landscape_path", "Ways to the other checkpoint", lead))
+    shown += _beside(result)
     return Section(
         "landscape", _QUESTION, "", lead, 50,
         notes=tuple(capital(f"{warning}.") for warning in warnings(result)),
@@ -56,6 +58,14 @@ def _checks(result: LandscapeResult) -> str:
     return f"Its checks are {found.value}{why}."
 
 
+def _measured(held: Surface | Profiles | None) -> tuple[str, ...]:
+    """The further metrics that have a value anywhere."""
+    if held is None or held.metrics is None or held.metric_values is None:
+        return ()
+    pairs = zip(held.metrics, held.metric_values, strict=True)
+    return tuple(name for name, values in pairs if np.isfinite(values).any())
+
+
 def _beside(result: LandscapeResult) -> tuple[Shown, ...]:
     """Figures that only some landscapes have."""
     found = []
@@ -63,6 +73,9 @@ def _beside(result: LandscapeResult) -> tuple[Shown, ...]:
         found.append(Shown("landscape_panel", "The same loss on other planes", ""))
     if result.band is not None:
         found.append(Shown("landscape_band", "Mean and quantiles over repeated planes", ""))
+    held = result.surface if result.surface is not None else result.profiles
+    names = _measured(held)
+    found += [Shown(figure_name(name), f"{name}, from the same passes", "") for name in names]
     return tuple(found)
 
 
@@ -131,16 +144,26 @@ def _reach(positions: np.ndarray) -> str:
     )
 
 
+def _kinked(result: LandscapeResult, index: int) -> bool:
+    """Whether kinks were found along an axis, which no precision makes smooth."""
+    kinks, error = result.axes.kinks, result.axes.kinks_error
+    if kinks is None or error is None or index >= len(kinks):
+        return False
+    return bool(abs(kinks[index]) > KINKS_SEEN * error[index])
+
+
 def steps(result: LandscapeResult) -> Iterator[Action]:
     """What to do about rounding and points without a loss."""
     double = {"dtype": "float64"}
     rough = [
         f"landscape/{name}"
-        for name, found in (
-            ("curvature_alpha", result.curvature_alpha),
-            ("curvature_beta", result.curvature_beta),
+        for index, (name, found) in enumerate(
+            (
+                ("curvature_alpha", result.curvature_alpha),
+                ("curvature_beta", result.curvature_beta),
+            )
         )
-        if found.exists and not found.converged
+        if found.exists and not found.converged and not _kinked(result, index)
     ]
     if rough:
         words = f"{listed(rough)} could not be told from rounding. Repeat in double precision."
