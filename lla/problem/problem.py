@@ -172,10 +172,13 @@ class Relatives:
     Attributes:
         network: The network with the weights of another checkpoint, by its path.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
+        pictures: Image files at a size (C, H, W), scaled as the recipe says, on the problem's
+            device: shape (n, C, H, W).
     """
 
     network: Callable[[str], nn.Module]
     data: Callable[[str], Dataset]
+    pictures: Callable[[Sequence[str], torch.Size], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["Geometry", "Reduced", "Wanted", "contributions", "geometry_of", "reduced"]
+__all__ = [
+    "Geometry",
+    "Reduced",
+    "Wanted",
+    "blocks",
+    "contributions",
+    "geometry_of",
+    "joined",
+    "products",
+    "reduced",
+    "windowed",
+]
 
 # Elements of a block: what the caches of a core hold several times over.
-_BLOCK, _BLOCK_ON_GPU = 1 << 16, 1 << 26
+_BLOCK, _BLOCK_ON_GPU = 1 << 15, 1 << 26
 
 Wanted = Literal["total", "squares", "signed", "extremes"]
 
@@ -82,13 +93,17 @@ class Geometry:
         return F.pad(x, (left, right, above, below), mode=self.mode)
 
     def windows(
-        self, x: torch.Tensor, combine: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+        self, x: torch.Tensor, combine: Callable[..., torch.Tensor]
     ) -> torch.Tensor:
         """Combine, at each location, the padded values that the kernel sees: (…, H, W) → output."""
         for axis, dim in ((0, -2), (1, -1)):
             step, wide = self.stride[axis], self.dilation[axis]
             count = (x.shape[dim] - wide * (self.kernel[axis] - 1) - 1) // step + 1
-            x = reduce(combine, _shifts(x, dim, self.kernel[axis], wide, step, count))
+            parts = _shifts(x, dim, self.kernel[axis], wide, step, count)
+            x = next(parts)
+            for place, part in enumerate(parts):
+                # Into the tensor that the first combination made: memory is what this waits for.
+                x = combine(x, part, out=x) if place else combine(x, part)
         return x
 
 
@@ -147,7 +162,7 @@ def reduced(x: torch.Tensor, wanted: frozenset[Wanted], groups: int = 1) -> Redu
     if "total" in wanted:
         found["total"] = over(parts)
     if "signed" in wanted:
-        found["positive"] = over(parts.clamp(min=0).square_())
+        found["positive"] = over(parts.relu().square_())
         found["negative"] = over(parts.clamp(max=0).square_())
         found["square"] = found["positive"] + found["negative"]
     elif "squares" in wanted:
@@ -173,7 +188,7 @@ def contributions(
         Of shape (n, 1, H, W).
     """
     parts = []
-    for images in _blocks(len(x), g[0].numel(), g.device):
+    for images in blocks(len(x), g[0].numel(), g.device):
         merged = None
         share = geometry.groups // max(1, min(geometry.groups, _count(x[images], geometry)))
         for start in range(0, geometry.groups, share):
@@ -182,7 +197,7 @@ def contributions(
             merged = block if merged is None else _merged(merged, block)
         assert merged is not None
         parts.append(merged)
-    return _joined(parts)
+    return joined(parts)
 
 
 def _count(x: torch.Tensor, geometry: Geometry) -> int:
@@ -191,7 +206,7 @@ def _count(x: torch.Tensor, geometry: Geometry) -> int:
     return -(-x.numel() // limit) if geometry.groups > 1 else 1
 
 
-def _blocks(images: int, size: int, device: torch.device) -> Iterator[slice]:
+def blocks(images: int, size: int, device: torch.device) -> Iterator[slice]:
     """Images in blocks of about as many numbers as a cache holds."""
     limit = _BLOCK if device.type == "cpu" else _BLOCK_ON_GPU
     step = max(1, limit // max(1, size))
@@ -210,15 +225,24 @@ def _of_groups(
     """The contributions of some groups' weights."""
     each_x, each_g = x.shape[1] // geometry.groups, g.shape[1] // geometry.groups
     count = stop - start
-    padded = geometry.padded(x[:, start * each_x : stop * each_x])
-    of_x = reduced(padded, wanted, count)
-    if geometry.kernel != (1, 1) or geometry.stride != (1, 1):
-        of_x = of_x.added(lambda name, part: geometry.windows(part, _COMBINED[name]))
-    of_g = reduced(g[:, start * each_g : stop * each_g], wanted, count)
-    return _products(of_x, of_g)
+    part = x[:, start * each_x : stop * each_x]
+    if each_x == 1:  # nothing is reduced: one padding is less than five
+        of_x = windowed(reduced(geometry.padded(part), wanted, count), geometry, padded=True)
+    else:
+        of_x = windowed(reduced(part, wanted, count), geometry)
+    return products(of_x, reduced(g[:, start * each_g : stop * each_g], wanted, count))
 
 
-_COMBINED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+def windowed(of: Reduced, geometry: Geometry, *, padded: bool = False) -> Reduced:
+    """Of the patch that the kernel sees at each location, from what each of its pixels has."""
+    if not padded:  # what is asked of nothing but zeros is zero
+        of = of.added(lambda _, part: geometry.padded(part))
+    if geometry.kernel == (1, 1) and geometry.stride == (1, 1):
+        return of
+    return of.added(lambda name, part: geometry.windows(part, _COMBINED[name]))
+
+
+_COMBINED: dict[str, Callable[..., torch.Tensor]] = {
     "total": torch.add,
     "square": torch.add,
     "positive": torch.add,
@@ -228,7 +252,7 @@ _COMBINED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _products(x: Reduced, g: Reduced) -> Reduced:
+def products(x: Reduced, g: Reduced) -> Reduced:
     """Of all products of one number of each, group by group, and then over the groups."""
     found: dict[str, torch.Tensor] = {}
     if x.total is not None and g.total is not None:
@@ -239,15 +263,18 @@ def _products(x: Reduced, g: Reduced) -> Reduced:
         assert g.positive is not None
         assert g.negative is not None
         found["positive"] = _summed(x.positive, g.positive) + _summed(x.negative, g.negative)
-        found["negative"] = _summed(x.positive, g.negative) + _summed(x.negative, g.positive)
     if x.highest is not None and x.lowest is not None:
         assert g.highest is not None
         assert g.lowest is not None
         # Of a product of two ranges both extremes are at ends of both.
         ends = [x.highest * g.highest, x.lowest * g.lowest]
-        ends += [x.highest * g.lowest, x.lowest * g.highest]
-        found["highest"] = reduce(torch.maximum, ends).amax(1, keepdim=True)
-        found["lowest"] = reduce(torch.minimum, ends).amin(1, keepdim=True)
+        if g.highest is g.lowest:
+            found["highest"] = torch.maximum(*ends).amax(1, keepdim=True)
+            found["lowest"] = torch.minimum(*ends, out=ends[0]).amin(1, keepdim=True)
+        else:
+            ends += [x.highest * g.lowest, x.lowest * g.highest]
+            found["highest"] = reduce(torch.maximum, ends).amax(1, keepdim=True)
+            found["lowest"] = reduce(torch.minimum, ends).amin(1, keepdim=True)
     return Reduced(**found)
 
 
@@ -261,7 +288,7 @@ def _merged(one: Reduced, other: Reduced) -> Reduced:
     return one.added(lambda name, part: _COMBINED[name](part, getattr(other, name)))
 
 
-def _joined(parts: list[Reduced]) -> Reduced:
+def joined(parts: list[Reduced]) -> Reduced:
     """Of the images of all."""
     if len(parts) == 1:
         return parts[0]

@@ -8,7 +8,7 @@ Fong, Ji, Vedaldi, "There and Back Again", CVPR 2020, arXiv 2004.02866, sections
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,14 +16,18 @@ from lla.analyses.saliency.convolution import (
     Geometry,
     Reduced,
     Wanted,
+    blocks,
     contributions,
+    joined,
+    products,
     reduced,
+    windowed,
 )
 from lla.analyses.saliency.names import Aggregation, Pair, Virtual
 
 __all__ = ["Layer", "grad_cam", "phase_maps"]
 
-_PADDED = (1, 1, 1, 1)
+_THREE = Geometry((3, 3), padding=(1, 1, 1, 1))
 _WANTED: dict[Aggregation, Wanted] = {
     "norm": "squares",
     "positive_norm": "signed",
@@ -50,6 +54,7 @@ class Layer:
     geometry: Geometry | None = None
 
 
+@torch.no_grad()
 def phase_maps(layer: Layer, pairs: Iterable[Pair]) -> Mapping[Pair, torch.Tensor]:
     """The maps of all pairs, in closed form: no e_u is built.
 
@@ -66,37 +71,55 @@ def phase_maps(layer: Layer, pairs: Iterable[Pair]) -> Mapping[Pair, torch.Tenso
     asked: dict[Virtual, list[Aggregation]] = {}
     for pair in pairs:
         asked.setdefault(pair.virtual, []).append(pair.aggregation)
+    wanted = {
+        virtual: frozenset(_WANTED[name] for name in aggregations)
+        for virtual, aggregations in asked.items()
+    }
     a, scale_a = _scaled(layer.activation)
     g, scale_g = _scaled(layer.gradient)
-    found: dict[Pair, torch.Tensor] = {}
-    for virtual, aggregations in asked.items():
-        wanted = frozenset(_WANTED[name] for name in aggregations)
-        if virtual == "real":
-            if layer.input is None or layer.geometry is None:
-                raise ValueError("the layer is no convolution")
-            x, scale = _scaled(layer.input)
-            of_all = contributions(x, g, layer.geometry, wanted)
-        else:
-            scale = torch.ones_like(scale_a) if virtual == "bias" else scale_a
-            of_all = _of_virtual(virtual, a, g, wanted)
-        factor = (scale * scale_g)[:, None, None]
-        for name in aggregations:
-            found[Pair(virtual, name)] = _aggregated(of_all, name)[:, 0] * factor
-    return found
+    of_all = _of_virtual(a, g, {name: what for name, what in wanted.items() if name != "real"})
+    scales = {name: scale_a * scale_g for name in asked} | {"bias": scale_g}
+    if "real" in asked:
+        if layer.input is None or layer.geometry is None:
+            raise ValueError("the layer is no convolution")
+        x, scale_x = _scaled(layer.input)
+        of_all["real"] = contributions(x, g, layer.geometry, wanted["real"])
+        scales["real"] = scale_x * scale_g
+    return {
+        Pair(virtual, name): _aggregated(of_all[virtual], name)[:, 0]
+        * scales[virtual][:, None, None]
+        for virtual, aggregations in asked.items()
+        for name in aggregations
+    }
+
+
+_CHANNELS: tuple[Virtual, ...] = ("conv1x1", "conv3x3")
 
 
 def _of_virtual(
-    virtual: Virtual, a: torch.Tensor, g: torch.Tensor, wanted: frozenset[Wanted]
-) -> Reduced:
-    """What a virtual layer's contributions e_u add up to: (n, 1, H, W) each."""
-    if virtual == "bias":  # e_u = g_u
-        return reduced(g, wanted)
-    if virtual == "scaling":  # e_u = a_u ⊙ g_u
-        return reduced(a * g, wanted)
-    if virtual == "conv1x1":  # e_u = g_u a_uᵀ
-        return contributions(a, g, Geometry(), wanted)
-    groups = a.shape[1] if virtual == "depthwise3x3" else 1
-    return contributions(a, g, Geometry((3, 3), padding=_PADDED, groups=groups), wanted)
+    a: torch.Tensor, g: torch.Tensor, wanted: Mapping[Virtual, frozenset[Wanted]]
+) -> dict[Virtual, Reduced]:
+    """What the contributions e_u of virtual layers add up to: (n, 1, H, W) each."""
+    nothing: frozenset[Wanted] = frozenset()
+    from_a = nothing.union(*(wanted.get(name, nothing) for name in _CHANNELS))
+    from_g = from_a | wanted.get("bias", nothing)
+    parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted}
+    for images in blocks(len(a), a[0].numel(), a.device):
+        of_a, of_g = reduced(a[images], from_a), reduced(g[images], from_g)
+        for name, what in wanted.items():
+            if name == "bias":  # e_u = g_u
+                made = of_g
+            elif name == "scaling":  # e_u = a_u ⊙ g_u
+                made = reduced(a[images] * g[images], what)
+            elif name == "conv1x1":  # e_u = g_u a_uᵀ
+                made = products(of_a, of_g)
+            elif name == "conv3x3":
+                made = products(windowed(of_a, _THREE), of_g)
+            else:
+                each = replace(_THREE, groups=a.shape[1])
+                made = contributions(a[images], g[images], each, what)
+            parts[name].append(made)
+    return {name: joined(found) for name, found in parts.items()}
 
 
 def _aggregated(of: Reduced, aggregation: Aggregation) -> torch.Tensor:
@@ -121,7 +144,8 @@ def _scaled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     as small as 1e-25, and their squares are zero in float32.
     """
     ones = values.new_ones(len(values))
-    largest = values.detach().abs().amax(dim=tuple(range(1, values.ndim)))
+    axes = tuple(range(1, values.ndim))
+    largest = torch.maximum(values.amax(dim=axes), -values.amin(dim=axes))
     edge = torch.finfo(values.dtype).tiny ** 0.25
     odd = ((largest < edge) | (largest > 1 / edge)) & (largest > 0) & largest.isfinite()
     if not bool(odd.any()):
