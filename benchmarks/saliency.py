@@ -53,7 +53,9 @@ class Bottleneck(nn.Module):
         self.short = (
             nn.Identity()
             if same
-            else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+            else nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
         )
         self.relu = nn.ReLU(inplace=True)
 
@@ -116,7 +118,13 @@ def measure(name: str, rounds: int, device: str) -> None:
     module = make().eval().to(device)
     images, classes = torch.randn(shape, device=device), torch.arange(shape[0], device=device) % 10
     every = [part for part, layer in module.named_modules() if part and not any(layer.children())]
-    spatial = [part for part in every if not isinstance(module.get_submodule(part), (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear, nn.Identity))]
+    spatial = [
+        part
+        for part in every
+        if not isinstance(
+            module.get_submodule(part), (nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear, nn.Identity)
+        )
+    ]
 
     def step() -> None:
         inputs = images.clone().requires_grad_(True)
@@ -181,7 +189,10 @@ def main() -> None:
     print("Time in steps of one forward and one backward pass, median of", options.rounds, "rounds")
     for name in options.names:
         measure(name, options.rounds, options.device)
-    print(f"Memory of {len(all_pairs())} pairs of one image of ResNet-50, beside activation and gradient", flush=True)
+    print(
+        f"Memory of {len(all_pairs())} pairs of one image of ResNet-50, beside activation and gradient",
+        flush=True,
+    )
     for name in LAYERS:
         subprocess.run([sys.executable, __file__, "--memory", name], check=True)
 

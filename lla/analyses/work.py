@@ -62,7 +62,8 @@ def of_saliency(problem: Problem, config: SaliencyConfig) -> tuple[Work, Work]:
     """Passes over some images: maps, their checks; and over all samples where they are ranked."""
     whole = len(problem.data)
     images = len(config.files or config.indices) or min(config.images, whole)
-    passes = 3 + config.sheet + 5 * config.randomize + 6 * config.meta
+    passes = 3 + config.sheet + 6 * config.meta
+    passes += (8 + 5 * config.randomize) * bool(config.randomize)
     passes += config.noise_draws * bool(config.noise)
     ranked = min(config.ranked or whole, whole) / whole if config.curvature else 0.0
     share = images / whole

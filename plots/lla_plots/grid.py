@@ -75,9 +75,7 @@ class Cells:
         self.bottom = top + above + rows * self._step
 
     @staticmethod
-    def height(
-        rows: int, columns: int, *, below: int, words: int = 0, heads: int = 1
-    ) -> float:
+    def height(rows: int, columns: int, *, below: int, words: int = 0, heads: int = 1) -> float:
         """The height of a figure of one block with so many lines of explanation, in inches."""
         step = _side(columns) + _GAP + words * _line() + 0.02 * bool(words)
         return rows * step + (heads + below + 1) * _line() + 0.1 * heads

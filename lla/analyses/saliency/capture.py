@@ -39,14 +39,18 @@ class Captured:
 
     Attributes:
         calls: In the order in which they ended.
+        shapes: Rows and columns of all outputs with four axes, in that order, of any module.
     """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.shapes: list[tuple[int, int]] = []
 
     def named(self) -> dict[str, Call]:
         """The calls by name; those of a module that is called several times have numbers."""
-        often = {name for name, count in Counter(call.name for call in self.calls).items() if count > 1}
+        often = {
+            name for name, count in Counter(call.name for call in self.calls).items() if count > 1
+        }
         seen: Counter[str] = Counter()
         found = {}
         for call in self.calls:
@@ -86,6 +90,10 @@ def captured(
 
         return hook
 
+    def note_shape(part: nn.Module, given: tuple[object, ...], output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            found.shapes.append((int(output.shape[-2]), int(output.shape[-1])))
+
     def keep_input(part: nn.Module, given: tuple[object, ...]) -> object:
         if given and isinstance(given[0], torch.Tensor):
             # What follows in place would change it under the captured one.
@@ -95,6 +103,7 @@ def captured(
     try:
         for name, part in module.named_modules():
             chosen = not isinstance(part, _NO_FEATURES) if among is None else name in among
+            handles.append(part.register_forward_hook(note_shape))
             if name and chosen:
                 if inputs:
                     handles.append(part.register_forward_pre_hook(keep_input))

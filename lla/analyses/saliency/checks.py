@@ -13,7 +13,7 @@ from lla.analyses.saliency.curves import area, baseline_of, curves, ink_of
 from lla.analyses.saliency.explaining import Explainer
 from lla.analyses.saliency.maps import Network
 from lla.analyses.saliency.meta import beside, meta_maps
-from lla.analyses.saliency.randomization import cascade
+from lla.analyses.saliency.randomization import OTHERS, cascade
 from lla.analyses.saliency.ranks import averaged, rank_correlations
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
@@ -103,14 +103,8 @@ def randomization(shown: Shown) -> tuple[Randomization | None, Estimate, Estimat
     )
     how = f"all weights drawn anew {draws} times"
     straight = [shown.averaged(values, how) for values in found.correlation]
-    if draws < 2:
-        why = "what untrained networks have in common needs two of them: --randomize 3"
-        beyond = [Estimate.missing(why)] * len(straight)
-    else:
-        beyond = [
-            shown.averaged(values, f"{how}, each given the mean map of the others")
-            for values in found.beyond
-        ]
+    given = f"{how}, given the mean map of {OTHERS} other untrained networks"
+    beyond = [shown.averaged(values, given) for values in found.beyond]
     group = Randomization(found.names, *_columns(straight), *_columns(beyond))
     return group, straight[-1], beyond[-1]
 

@@ -92,9 +92,7 @@ class Geometry:
         above, below, left, right = self.padding
         return F.pad(x, (left, right, above, below), mode=self.mode)
 
-    def windows(
-        self, x: torch.Tensor, combine: Callable[..., torch.Tensor]
-    ) -> torch.Tensor:
+    def windows(self, x: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
         """Combine, at each location, the padded values that the kernel sees: (…, H, W) → output."""
         for axis, dim in ((0, -2), (1, -1)):
             step, wide = self.stride[axis], self.dilation[axis]
@@ -112,7 +110,9 @@ def _shifts(
 ) -> Iterator[torch.Tensor]:
     for place in range(kernel):
         part = x.narrow(dim, place * wide, step * (count - 1) + 1)
-        yield part if step == 1 else part[(..., slice(None, None, step), *[slice(None)] * (-dim - 1))]
+        yield (
+            part if step == 1 else part[(..., slice(None, None, step), *[slice(None)] * (-dim - 1))]
+        )
 
 
 def geometry_of(layer: nn.Module) -> Geometry | None:
@@ -132,9 +132,7 @@ def geometry_of(layer: nn.Module) -> Geometry | None:
         rows, columns = _two(cast(Any, layer.padding))
         padding = (rows, rows, columns, columns)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
-    return Geometry(
-        kernel, _two(layer.stride), cast(Any, padding), dilation, layer.groups, mode
-    )
+    return Geometry(kernel, _two(layer.stride), cast(Any, padding), dilation, layer.groups, mode)
 
 
 def _two(value: tuple[int, ...]) -> tuple[int, int]:

@@ -59,17 +59,17 @@ def signed_maps(problem: Problem, batch: Batch, vectors: torch.Tensor) -> Signed
             lambda module, part: loss(module, part).total, Batch(inputs.clone(), batch.targets)
         )
     calls = {name: call for name, call in seen.named().items() if call.input is not None}
-    grids = grids_of(calls, images.shape)
-    slopes = torch.autograd.grad(
-        score, [calls[name].output for name in grids], allow_unused=True
-    )
+    grids = grids_of(calls, images.shape, seen.shapes)
+    slopes = torch.autograd.grad(score, [calls[name].output for name in grids], allow_unused=True)
     found: dict[str, torch.Tensor] = {}
     for (name, grid), slope in zip(grids.items(), slopes, strict=True):
         if slope is not None:
             parts = [_shares(problem, calls[name], slope, grid, names, v) for v in vectors]
             found[name] = torch.stack(parts)
     size = (int(images.shape[-2]), int(images.shape[-1]))
-    whole = torch.zeros((len(vectors), len(images), *size), dtype=images.dtype, device=images.device)
+    whole = torch.zeros(
+        (len(vectors), len(images), *size), dtype=images.dtype, device=images.device
+    )
     for maps in found.values():
         whole += spread(maps, size)
     return SignedMaps(found, whole)
@@ -85,26 +85,19 @@ def _shares(
 ) -> torch.Tensor:
     """s_u = g_uᵀ ẏ_u of one call of a module along one direction, shape (n, rows, columns)."""
     directions = problem.space.named(vector.to(problem.theta))
-    own = {
-        key: part.detach()
-        for key, part in call.module.named_parameters(recurse=False)
-        if id(part) in names
-    }
-    along = {
-        key: directions[names[id(part)]]
-        for key, part in call.module.named_parameters(recurse=False)
-        if id(part) in names
-    }
+    parts = call.module.named_parameters(recurse=False)
+    own = {key: part for key, part in parts if id(part) in names}
+    leaves = {key: part.detach().clone().requires_grad_(True) for key, part in own.items()}
     assert call.input is not None
-    given = call.input.detach()
-
-    def output(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
-        made: torch.Tensor = functional_call(call.module, parameters, (given.clone(),))
-        return made
-
-    with problem.second_order():
-        _, moved = torch.func.jvp(output, (own,), (along,))
-    return (spatial(slope, grid) * spatial(moved.detach(), grid)).sum(1)
+    with problem.second_order(), torch.enable_grad():
+        output = functional_call(call.module, leaves, (call.input.detach().clone(),))
+        # ẏ = J V from two products with Jᵀ: the derivative by u of (Jᵀu)·V.
+        u = torch.ones_like(output, requires_grad=True)
+        slopes = torch.autograd.grad(output, list(leaves.values()), u, create_graph=True)
+        pairs = zip(slopes, own.values(), strict=True)
+        total = torch.stack([(one * directions[names[id(part)]]).sum() for one, part in pairs])
+        (moved,) = torch.autograd.grad(total.sum(), u)
+    return (spatial(slope, grid) * spatial(moved, grid)).sum(1)
 
 
 def spread(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

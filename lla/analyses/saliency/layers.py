@@ -18,17 +18,23 @@ __all__ = ["grids_of", "last_of_each_resolution", "module_names", "refuse_unknow
 _SHOWN = 24
 
 
-def grids_of(calls: Mapping[str, Call], image: torch.Size) -> dict[str, Grid]:
-    """The grids of those outputs that lie over the images, of shape ``image`` (n, C, H, W)."""
-    found: dict[str, Grid] = {}
-    maps: list[tuple[int, int]] = []
-    for name, call in calls.items():
-        grid = grid_of(call.output, image, maps)
-        if grid is not None:
-            found[name] = grid
-            if not grid.tokens:
-                maps.insert(0, (grid.rows, grid.columns))
-    return found
+def grids_of(
+    calls: Mapping[str, Call], image: torch.Size, shapes: Sequence[tuple[int, int]]
+) -> dict[str, Grid]:
+    """The grids of those outputs that lie over the images.
+
+    Args:
+        calls: By name.
+        image: Shape of the images, (n, C, H, W).
+        shapes: Rows and columns of the pass' outputs with four axes: what tokens may come from.
+    """
+    maps = [
+        shape
+        for shape in dict.fromkeys(reversed(shapes))
+        if grid_of(torch.empty(image[0], 1, *shape, device="meta"), image)
+    ]
+    grids = {name: grid_of(call.output, image, maps) for name, call in calls.items()}
+    return {name: grid for name, grid in grids.items() if grid is not None}
 
 
 def module_names(module: nn.Module, layers: Sequence[str]) -> set[str]:

@@ -156,7 +156,7 @@ def _of_batch(
     calls = seen.named()
     if INPUT not in calls:
         calls[INPUT] = Call(INPUT, network.module, inputs, None)
-    grids = grids_of(calls, images.shape)
+    grids = grids_of(calls, images.shape, seen.shapes)
     names = [_own_name(name, network.module, calls) for name in wanted.names]
     if names:
         refuse_unknown(names, calls, grids, real=wanted.real)

@@ -18,9 +18,7 @@ def at_parameters(problem: Problem, theta: torch.Tensor) -> Network:
     return Network(problem.module, problem.space.named(theta))
 
 
-def stepped(
-    problem: Problem, image: torch.Tensor, label: torch.Tensor, lr: float
-) -> torch.Tensor:
+def stepped(problem: Problem, image: torch.Tensor, label: torch.Tensor, lr: float) -> torch.Tensor:
     """θ′ = θ − lr ∇CE(f_θ(x), t), a step of gradient descent on one image, shape (P,).
 
     Args:

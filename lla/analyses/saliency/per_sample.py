@@ -1,7 +1,9 @@
 """Slope and curvature of each sample's own loss along a direction, and what makes it curved.
 
-Differentiated forwards twice, all samples of a chunk at once: ℓ_i(θ + t v) by t. Where an operation
-of the network has no such rule, each sample is differentiated backwards instead.
+All samples of a chunk at once and backwards only: v·∇ℓ_i is the derivative by u_i of v·∇(Σ u_i ℓ_i)
+(the trick of a product with a Jacobian from two with its transpose), and vᵀH_i v that of the same of
+v·∇ℓ_i. Differentiating forwards twice would be shorter, and silently wrong: torch 2.13 leaves terms
+out in layer norm.
 """
 
 from __future__ import annotations
@@ -26,16 +28,9 @@ def along(problem: Problem, batch: Batch, vector: torch.Tensor) -> Along:
         batch: n samples, with one input tensor.
         vector: v, shape (P,).
     """
-    theta, v = problem.theta.detach(), vector.to(problem.theta)
-    with problem.second_order():
-        try:
-            inputs, targets = _tensor(batch), batch.targets
-            first = _forward(_losses(problem, inputs, targets), v)
-            return torch.func.jvp(first, (theta,), (v,))
-        except (RuntimeError, NotImplementedError):
-            parts = [_backward(problem, one, v) for one in batch.chunks(1)]
-            slopes, curvatures = zip(*parts, strict=True)
-            return torch.stack(slopes).detach(), torch.stack(curvatures).detach()
+    with problem.second_order(), torch.enable_grad():
+        first, second = _along(problem, _tensor(batch), batch.targets, vector)
+    return first.detach(), second.detach()
 
 
 def sharpness_gradient(problem: Problem, batch: Batch, vector: torch.Tensor) -> torch.Tensor:
@@ -46,65 +41,52 @@ def sharpness_gradient(problem: Problem, batch: Batch, vector: torch.Tensor) -> 
         batch: n samples, with one input tensor.
         vector: v, shape (P,).
     """
-    theta, v = problem.theta.detach(), vector.to(problem.theta)
-    images = _tensor(batch).detach()
+    inputs = _tensor(batch).detach().clone().requires_grad_(True)
+    with problem.second_order(), torch.enable_grad():
+        _, curvature = _along(problem, inputs, batch.targets, vector)
+        return _slope(curvature.sum(), inputs, create_graph=False)
 
-    def total(inputs: torch.Tensor) -> torch.Tensor:
-        first = _forward(_losses(problem, inputs, batch.targets), v)
-        curvature: torch.Tensor = torch.func.jvp(first, (theta,), (v,))[1]
-        return curvature.sum()
 
-    with problem.second_order():
-        try:
-            found: torch.Tensor = torch.func.grad(total)(images)
-            return found.detach()
-        except (RuntimeError, NotImplementedError):
-            inputs = images.clone().requires_grad_(True)
-            _, curvature = _backward(problem, Batch(inputs, batch.targets), v)
-            (slope,) = torch.autograd.grad(curvature, inputs)
-            return slope
+def _along(
+    problem: Problem, inputs: torch.Tensor, targets: torch.Tensor, vector: torch.Tensor
+) -> Along:
+    theta = problem.theta.detach().clone().requires_grad_(True)
+    v = vector.to(theta)
+    first = _directional(_losses(problem, theta, inputs, targets), theta, v)
+    return first, _directional(first, theta, v)
+
+
+def _directional(values: torch.Tensor, theta: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """v·∇ of each of some values, shape (n,), to be differentiated again."""
+    u = torch.ones_like(values, requires_grad=True)
+    return _slope(_slope((values * u).sum(), theta) @ v, u)
+
+
+def _slope(total: torch.Tensor, by: torch.Tensor, *, create_graph: bool = True) -> torch.Tensor:
+    """The gradient of a number; zero where it does not depend on it."""
+    if not total.requires_grad:
+        return torch.zeros_like(by)
+    (found,) = torch.autograd.grad(
+        total, by, create_graph=create_graph, allow_unused=True, materialize_grads=True
+    )
+    return found
+
+
+def _losses(
+    problem: Problem, theta: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
+    """Each sample's loss, shape (n,); one by one where the network refuses to be vectorized."""
+
+    def one(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return problem.terms(theta, Batch(x[None], y[None])).total
+
+    try:
+        found: torch.Tensor = torch.func.vmap(one)(inputs, targets)
+    except (RuntimeError, NotImplementedError):
+        found = torch.stack([one(x, y) for x, y in zip(inputs, targets, strict=True)])
+    return found
 
 
 def _tensor(batch: Batch) -> torch.Tensor:
     assert isinstance(batch.inputs, torch.Tensor)
     return batch.inputs
-
-
-def _losses(problem: Problem, inputs: torch.Tensor, targets: torch.Tensor) -> Losses:
-    """θ → each sample's loss, shape (n,)."""
-
-    def losses(theta: torch.Tensor) -> torch.Tensor:
-        def one(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return problem.terms(theta, Batch(x[None], y[None])).total
-
-        found: torch.Tensor = torch.func.vmap(one)(inputs, targets)
-        return found
-
-    return losses
-
-
-def _forward(losses: Losses, v: torch.Tensor) -> Losses:
-    """θ → v·∇ℓ_i."""
-
-    def first(theta: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = torch.func.jvp(losses, (theta,), (v,))[1]
-        return found
-
-    return first
-
-
-def _backward(problem: Problem, batch: Batch, v: torch.Tensor) -> Along:
-    """The same of the sum over a batch, by differentiating backwards."""
-    theta = problem.theta.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
-        loss = problem.terms(theta, batch).total
-        (slope,) = torch.autograd.grad(
-            loss, theta, create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        first = slope @ v
-        if not first.requires_grad:
-            return first, torch.zeros_like(first, requires_grad=True)
-        (product,) = torch.autograd.grad(
-            first, theta, create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return first, product @ v

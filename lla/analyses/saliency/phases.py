@@ -78,7 +78,7 @@ def phase_maps(layer: Layer, pairs: Iterable[Pair]) -> Mapping[Pair, torch.Tenso
     a, scale_a = _scaled(layer.activation)
     g, scale_g = _scaled(layer.gradient)
     of_all = _of_virtual(a, g, {name: what for name, what in wanted.items() if name != "real"})
-    scales = {name: scale_a * scale_g for name in asked} | {"bias": scale_g}
+    scales = dict.fromkeys(asked, scale_a * scale_g) | {"bias": scale_g}
     if "real" in asked:
         if layer.input is None or layer.geometry is None:
             raise ValueError("the layer is no convolution")

@@ -1,4 +1,4 @@
-"""Which images are looked at: drawn from the analysed data, by position, by class, or from files."""
+"""Which images are looked at: drawn from the data, by position, by class, or from files."""
 
 from __future__ import annotations
 

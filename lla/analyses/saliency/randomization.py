@@ -1,11 +1,11 @@
 """Cascading randomization: a map that does not change with the weights does not explain them.
 
 Weights are drawn anew from the output down to the input, layer after layer (Adebayo et al. 2018,
-"Sanity Checks for Saliency Maps", section 3.1), and each map is compared with the checkpoint's. What
-maps of untrained networks have in common (the outlines of what is in the image: an activation's
-norm is large where there is something to see, whatever the weights) makes magnitudes correlate
-although the weights are gone. The partial correlation takes that away: it is given the mean map of
-other untrained networks.
+"Sanity Checks for Saliency Maps", section 3.1), and each map is compared with the checkpoint's.
+What maps of untrained networks have in common (the outlines of what is in the image: an
+activation's norm is large where there is something to see, whatever the weights) makes magnitudes
+correlate although the weights are gone. The partial correlation takes that away: it is given the
+mean map of other untrained networks.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from lla.seeding import permutation
 __all__ = ["Cascade", "cascade", "depths_of", "draw_anew"]
 
 MOST_DEPTHS = 5
+OTHERS = 8
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,17 @@ def cascade(
         classes: Shape (n,).
         plain: The checkpoint's maps, shape (n, H, W).
         seed: Of the run.
-        draws: Networks; at least 2, so that each has others to be told from.
+        draws: Networks.
     """
     groups = depths_of(module, images[:1].clone().requires_grad_(True))
+    every = [name for group in groups for name in group]
+
+    def untrained(draw: int) -> torch.Tensor:
+        network = copied(module)
+        draw_anew(network, every, seed, draw)
+        return explainer(Network(network), images, classes)
+
+    others = torch.stack([untrained(draws + index) for index in range(OTHERS)]).mean(0)
     maps = []
     for draw in range(draws):
         network = copied(module)
@@ -126,7 +135,6 @@ def cascade(
             draw_anew(network, group, seed, draw)
             maps.append(explainer(Network(network), images, classes))
     all_maps = torch.stack(maps).unflatten(0, (draws, len(groups)))
-    others = (all_maps[:, -1].sum(0) - all_maps[:, -1]) / max(1, draws - 1)
     straight = np.ones((draws, len(groups) + 1, len(images)))
     beyond = np.ones_like(straight)
     same = rank_correlations(plain, plain)  # NaN where a map is constant
@@ -135,7 +143,7 @@ def cascade(
         for depth in range(len(groups)):
             found = all_maps[draw, depth]
             straight[draw, depth + 1] = rank_correlations(plain, found)
-            beyond[draw, depth + 1] = partial_correlations(plain, found, others[draw])
+            beyond[draw, depth + 1] = partial_correlations(plain, found, others)
     names = ("", *(group[-1] for group in groups))
     return Cascade(names, _over_draws(straight), _over_draws(beyond))
 

@@ -37,9 +37,7 @@ def rank_correlations(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
     return found
 
 
-def partial_correlations(
-    one: torch.Tensor, other: torch.Tensor, given: torch.Tensor
-) -> np.ndarray:
+def partial_correlations(one: torch.Tensor, other: torch.Tensor, given: torch.Tensor) -> np.ndarray:
     """Spearman's partial correlation of two maps given a third, image by image, shape (n,).
 
     (r₁₂ − r₁₃r₂₃) / √((1 − r₁₃²)(1 − r₂₃²)); NaN where a map is constant or is the third.

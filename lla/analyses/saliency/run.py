@@ -86,9 +86,7 @@ def _of_images(
         return _nothing("no layer keeps the image's two spatial axes")
     settled = explainer.at(tuple(maps.raw))
     plain = explainer.combined(maps, images.shape)
-    shown = checks.Shown(
-        problem, config, workspace, settled, images, classes, logits, plain
-    )
+    shown = checks.Shown(problem, config, workspace, settled, images, classes, logits, plain)
     found = _checked(shown, maps, explainer)
     found |= _curved(problem, config, workspace, chosen, given, pairs)
     return SaliencyResult(

@@ -105,7 +105,9 @@ def _worth(result: SaliencyResult) -> Section | None:
                 "the weights are."
             )
     if gain.exists:
-        better = "sooner" if gain.low > 0 else "later" if gain.high < 0 else "no sooner and no later"
+        better = (
+            "sooner" if gain.low > 0 else "later" if gain.high < 0 else "no sooner and no later"
+        )
         said.append(
             f"As the brightest pixels are taken away, the class' probability falls {better} than "
             f"in a random order (area between the curves {told(gain)}); as they are given, it "

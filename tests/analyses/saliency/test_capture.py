@@ -106,7 +106,9 @@ def test_a_layer_without_weights_of_its_own():
 
 
 def hooks(problem):
-    return [part for part in problem.module.modules() if part._forward_hooks or part._forward_pre_hooks]
+    return [
+        part for part in problem.module.modules() if part._forward_hooks or part._forward_pre_hooks
+    ]
 
 
 def test_nothing_is_left_behind():
@@ -117,7 +119,7 @@ def test_nothing_is_left_behind():
     state = torch.random.get_rng_state()
     maps_of(problem, pairs=all_pairs(real=False))
     maps_of(problem, "one", pairs=(Pair("real", "norm"),))
-    broken = torch.rand(2, 3, 8, 8).double()
+    broken = torch.ones(2, 3, 8, 8).double()
     score = Score("logit", problem.objective.loss)
     with pytest.raises(RuntimeError):
         layer_maps(Network(module), broken, torch.tensor([0, 1]), score, Wanted())
