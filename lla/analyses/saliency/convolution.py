@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 __all__ = [
+    "Arena",
     "Geometry",
     "Reduced",
     "Wanted",
@@ -36,6 +37,31 @@ __all__ = [
 _BLOCK, _BLOCK_ON_GPU = 1 << 15, 1 << 26
 
 Wanted = Literal["total", "squares", "signed", "extremes"]
+
+
+class Arena:
+    """Memory for the intermediate values of a block, used again for the next.
+
+    Fresh memory costs more than what is computed in it: the system clears it page by page.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: list[torch.Tensor] = []
+        self._next = 0
+
+    def clear(self) -> None:
+        """Begin a block: whatever was taken is free again."""
+        self._next = 0
+
+    def take(self, like: torch.Tensor) -> torch.Tensor:
+        """An uninitialized tensor of a tensor's shape, dtype and device."""
+        if self._next == len(self._buffers):
+            self._buffers.append(like.new_empty(0))
+        if self._buffers[self._next].numel() < like.numel():
+            self._buffers[self._next] = like.new_empty(like.numel())
+        found = self._buffers[self._next][: like.numel()].view(like.shape)
+        self._next += 1
+        return found
 
 
 @dataclass(frozen=True)
@@ -92,16 +118,18 @@ class Geometry:
         above, below, left, right = self.padding
         return F.pad(x, (left, right, above, below), mode=self.mode)
 
-    def windows(self, x: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
+    def windows(
+        self, x: torch.Tensor, combine: Callable[..., torch.Tensor], arena: Arena
+    ) -> torch.Tensor:
         """Combine, at each location, the padded values that the kernel sees: (…, H, W) → output."""
         for axis, dim in ((0, -2), (1, -1)):
             step, wide = self.stride[axis], self.dilation[axis]
             count = (x.shape[dim] - wide * (self.kernel[axis] - 1) - 1) // step + 1
             parts = _shifts(x, dim, self.kernel[axis], wide, step, count)
-            x = next(parts)
-            for place, part in enumerate(parts):
-                # Into the tensor that the first combination made: memory is what this waits for.
-                x = combine(x, part, out=x) if place else combine(x, part)
+            x, out = next(parts), None
+            for part in parts:
+                out = arena.take(part) if out is None else out
+                x = combine(x, part, out=out)
         return x
 
 
@@ -139,18 +167,21 @@ def _two(value: tuple[int, ...]) -> tuple[int, int]:
     return int(value[0]), int(value[-1])
 
 
-def reduced(x: torch.Tensor, wanted: frozenset[Wanted], groups: int = 1) -> Reduced:
+def reduced(
+    x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena, groups: int = 1
+) -> Reduced:
     """Sums, squares and extremes over the channels of each group.
 
     Args:
         x: Shape (n, C, H, W).
         wanted: Which of them.
+        arena: For intermediate values; of several groups of one channel, for the result as well.
         groups: Into how many groups the channels are cut.
 
     Returns:
         Of shape (n, groups, H, W).
     """
-    alone = groups == x.shape[1]
+    alone = groups == x.shape[1] > 1
     parts = x if alone else x.unflatten(1, (groups, -1))
 
     def over(values: torch.Tensor) -> torch.Tensor:
@@ -160,11 +191,12 @@ def reduced(x: torch.Tensor, wanted: frozenset[Wanted], groups: int = 1) -> Redu
     if "total" in wanted:
         found["total"] = over(parts)
     if "signed" in wanted:
-        found["positive"] = over(parts.relu().square_())
-        found["negative"] = over(parts.clamp(max=0).square_())
-        found["square"] = found["positive"] + found["negative"]
+        one = over(torch.clamp(parts, min=0, out=arena.take(parts)).square_())
+        other = over(torch.clamp(parts, max=0, out=arena.take(parts)).square_())
+        whole = torch.add(one, other, out=arena.take(one)) if alone else one + other
+        found |= {"positive": one, "negative": other, "square": whole}
     elif "squares" in wanted:
-        found["square"] = over(parts.square())
+        found["square"] = over(torch.mul(parts, parts, out=arena.take(parts)))
     if "extremes" in wanted:
         found["highest"] = parts if alone else parts.amax(2)
         found["lowest"] = parts if alone else parts.amin(2)
@@ -185,13 +217,14 @@ def contributions(
     Returns:
         Of shape (n, 1, H, W).
     """
-    parts = []
+    parts, arena = [], Arena()
     for images in blocks(len(x), g[0].numel(), g.device):
         merged = None
         share = geometry.groups // max(1, min(geometry.groups, _count(x[images], geometry)))
         for start in range(0, geometry.groups, share):
-            stop = min(start + share, geometry.groups)
-            block = _of_groups(x[images], g[images], geometry, wanted, start, stop)
+            place = (start, min(start + share, geometry.groups))
+            arena.clear()
+            block = _of_groups(x[images], g[images], geometry, wanted, place, arena)
             merged = block if merged is None else _merged(merged, block)
         assert merged is not None
         parts.append(merged)
@@ -217,27 +250,30 @@ def _of_groups(
     g: torch.Tensor,
     geometry: Geometry,
     wanted: frozenset[Wanted],
-    start: int,
-    stop: int,
+    place: tuple[int, int],
+    arena: Arena,
 ) -> Reduced:
     """The contributions of some groups' weights."""
+    start, stop = place
     each_x, each_g = x.shape[1] // geometry.groups, g.shape[1] // geometry.groups
     count = stop - start
     part = x[:, start * each_x : stop * each_x]
     if each_x == 1:  # nothing is reduced: one padding is less than five
-        of_x = windowed(reduced(geometry.padded(part), wanted, count), geometry, padded=True)
+        padded = reduced(geometry.padded(part), wanted, arena, count)
+        of_x = windowed(padded, geometry, arena, padded=True)
     else:
-        of_x = windowed(reduced(part, wanted, count), geometry)
-    return products(of_x, reduced(g[:, start * each_g : stop * each_g], wanted, count))
+        of_x = windowed(reduced(part, wanted, arena, count), geometry, arena)
+    of_g = reduced(g[:, start * each_g : stop * each_g], wanted, arena, count)
+    return products(of_x, of_g, arena)
 
 
-def windowed(of: Reduced, geometry: Geometry, *, padded: bool = False) -> Reduced:
+def windowed(of: Reduced, geometry: Geometry, arena: Arena, *, padded: bool = False) -> Reduced:
     """Of the patch that the kernel sees at each location, from what each of its pixels has."""
     if not padded:  # what is asked of nothing but zeros is zero
         of = of.added(lambda _, part: geometry.padded(part))
     if geometry.kernel == (1, 1) and geometry.stride == (1, 1):
         return of
-    return of.added(lambda name, part: geometry.windows(part, _COMBINED[name]))
+    return of.added(lambda name, part: geometry.windows(part, _COMBINED[name], arena))
 
 
 _COMBINED: dict[str, Callable[..., torch.Tensor]] = {
@@ -250,35 +286,41 @@ _COMBINED: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
-def products(x: Reduced, g: Reduced) -> Reduced:
+def products(x: Reduced, g: Reduced, arena: Arena) -> Reduced:
     """Of all products of one number of each, group by group, and then over the groups."""
     found: dict[str, torch.Tensor] = {}
     if x.total is not None and g.total is not None:
-        found["total"] = _summed(x.total, g.total)
+        found["total"] = _summed(x.total, g.total, arena)
     if x.square is not None and g.square is not None:
-        found["square"] = _summed(x.square, g.square)
+        found["square"] = _summed(x.square, g.square, arena)
     if x.positive is not None and x.negative is not None:
         assert g.positive is not None
         assert g.negative is not None
-        found["positive"] = _summed(x.positive, g.positive) + _summed(x.negative, g.negative)
+        found["positive"] = _summed(x.positive, g.positive, arena)
+        found["positive"] += _summed(x.negative, g.negative, arena)
     if x.highest is not None and x.lowest is not None:
         assert g.highest is not None
         assert g.lowest is not None
         # Of a product of two ranges both extremes are at ends of both.
-        ends = [x.highest * g.highest, x.lowest * g.lowest]
         if g.highest is g.lowest:
-            found["highest"] = torch.maximum(*ends).amax(1, keepdim=True)
-            found["lowest"] = torch.minimum(*ends, out=ends[0]).amin(1, keepdim=True)
+            one = torch.mul(x.highest, g.highest, out=arena.take(g.highest))
+            other = torch.mul(x.lowest, g.lowest, out=arena.take(g.lowest))
+            both = arena.take(one)
+            found["highest"] = torch.maximum(one, other, out=both).amax(1, keepdim=True)
+            found["lowest"] = torch.minimum(one, other, out=both).amin(1, keepdim=True)
         else:
+            ends = [x.highest * g.highest, x.lowest * g.lowest]
             ends += [x.highest * g.lowest, x.lowest * g.highest]
             found["highest"] = reduce(torch.maximum, ends).amax(1, keepdim=True)
             found["lowest"] = reduce(torch.minimum, ends).amin(1, keepdim=True)
     return Reduced(**found)
 
 
-def _summed(x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+def _summed(x: torch.Tensor, g: torch.Tensor, arena: Arena) -> torch.Tensor:
     """Σ over groups of x·g, shape (n, 1, H, W)."""
-    return x * g if x.shape[1] == 1 else (x * g).sum(1, keepdim=True)
+    if x.shape[1] == 1:
+        return x * g
+    return torch.mul(x, g, out=arena.take(g)).sum(1, keepdim=True)
 
 
 def _merged(one: Reduced, other: Reduced) -> Reduced:

@@ -15,7 +15,6 @@ from torch.func import functional_call
 
 from lla.analyses.saliency.capture import Call, captured
 from lla.analyses.saliency.layers import grids_of
-from lla.analyses.saliency.maps import Network
 from lla.analyses.saliency.tokens import Grid, spatial
 from lla.problem import Batch, Problem
 
@@ -54,10 +53,9 @@ def signed_maps(problem: Problem, batch: Batch, vectors: torch.Tensor) -> Signed
     }
     inputs = images.detach().clone().requires_grad_(True)
     with captured(problem.module, owners, inputs=True) as seen, torch.enable_grad():
-        loss = problem.objective.loss
-        score = Network(problem.module).score(
-            lambda module, part: loss(module, part).total, Batch(inputs.clone(), batch.targets)
-        )
+        terms = problem.objective.loss(problem.module, Batch(inputs.clone(), batch.targets))
+        # The sum of the samples' own mean losses, each of which has the same weight.
+        score = terms.total * len(images) / terms.weight
     calls = {name: call for name, call in seen.named().items() if call.input is not None}
     grids = grids_of(calls, images.shape, seen.shapes)
     slopes = torch.autograd.grad(score, [calls[name].output for name in grids], allow_unused=True)

@@ -1,23 +1,19 @@
 """Slope and curvature of each sample's own loss along a direction, and what makes it curved.
 
-All samples of a chunk at once and backwards only: v·∇ℓ_i is the derivative by u_i of v·∇(Σ u_i ℓ_i)
-(the trick of a product with a Jacobian from two with its transpose), and vᵀH_i v that of the same of
-v·∇ℓ_i. Differentiating forwards twice would be shorter, and silently wrong: torch 2.13 leaves terms
-out in layer norm.
+All samples of a chunk at once and backwards only: with weights u on the samples' losses ℓ_i,
+v·∇ℓ_i is the derivative by u_i of v·∇(Σ u_i ℓ_i), and vᵀH_i v that of vᵀ∇(v·∇(Σ u_i ℓ_i)).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
+from lla.analyses.saliency.norms import elementary_norms
 from lla.problem import Batch, Problem
 
 __all__ = ["Along", "along", "sharpness_gradient"]
 
 Along = tuple[torch.Tensor, torch.Tensor]
-Losses = Callable[[torch.Tensor], torch.Tensor]
 
 
 def along(problem: Problem, batch: Batch, vector: torch.Tensor) -> Along:
@@ -28,7 +24,7 @@ def along(problem: Problem, batch: Batch, vector: torch.Tensor) -> Along:
         batch: n samples, with one input tensor.
         vector: v, shape (P,).
     """
-    with problem.second_order(), torch.enable_grad():
+    with problem.second_order(), elementary_norms(), torch.enable_grad():
         first, second = _along(problem, _tensor(batch), batch.targets, vector)
     return first.detach(), second.detach()
 
@@ -42,7 +38,7 @@ def sharpness_gradient(problem: Problem, batch: Batch, vector: torch.Tensor) -> 
         vector: v, shape (P,).
     """
     inputs = _tensor(batch).detach().clone().requires_grad_(True)
-    with problem.second_order(), torch.enable_grad():
+    with problem.second_order(), elementary_norms(), torch.enable_grad():
         _, curvature = _along(problem, inputs, batch.targets, vector)
         return _slope(curvature.sum(), inputs, create_graph=False)
 
@@ -52,14 +48,10 @@ def _along(
 ) -> Along:
     theta = problem.theta.detach().clone().requires_grad_(True)
     v = vector.to(theta)
-    first = _directional(_losses(problem, theta, inputs, targets), theta, v)
-    return first, _directional(first, theta, v)
-
-
-def _directional(values: torch.Tensor, theta: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """v·∇ of each of some values, shape (n,), to be differentiated again."""
-    u = torch.ones_like(values, requires_grad=True)
-    return _slope(_slope((values * u).sum(), theta) @ v, u)
+    losses = _losses(problem, theta, inputs, targets)
+    u = torch.ones_like(losses, requires_grad=True)
+    slope = _slope((losses * u).sum(), theta) @ v
+    return _slope(slope, u), _slope(_slope(slope, theta) @ v, u)
 
 
 def _slope(total: torch.Tensor, by: torch.Tensor, *, create_graph: bool = True) -> torch.Tensor:
@@ -75,10 +67,12 @@ def _slope(total: torch.Tensor, by: torch.Tensor, *, create_graph: bool = True) 
 def _losses(
     problem: Problem, theta: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Each sample's loss, shape (n,); one by one where the network refuses to be vectorized."""
+    """Each sample's mean loss, shape (n,); one by one where the network refuses to be vectorized."""
 
     def one(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return problem.terms(theta, Batch(x[None], y[None])).total
+        terms = problem.terms(theta, Batch(x[None], y[None]))
+        # A sample whose target is ignored has neither loss nor weight.
+        return terms.total / torch.where(terms.weight > 0, terms.weight, 1)
 
     try:
         found: torch.Tensor = torch.func.vmap(one)(inputs, targets)

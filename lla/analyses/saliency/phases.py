@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lla.analyses.saliency.convolution import (
+    Arena,
     Geometry,
     Reduced,
     Wanted,
@@ -104,17 +105,20 @@ def _of_virtual(
     from_a = nothing.union(*(wanted.get(name, nothing) for name in _CHANNELS))
     from_g = from_a | wanted.get("bias", nothing)
     parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted}
+    arena = Arena()
     for images in blocks(len(a), a[0].numel(), a.device):
-        of_a, of_g = reduced(a[images], from_a), reduced(g[images], from_g)
+        arena.clear()
+        of_a, of_g = reduced(a[images], from_a, arena), reduced(g[images], from_g, arena)
         for name, what in wanted.items():
             if name == "bias":  # e_u = g_u
                 made = of_g
             elif name == "scaling":  # e_u = a_u ⊙ g_u
-                made = reduced(a[images] * g[images], what)
+                product = torch.mul(a[images], g[images], out=arena.take(a[images]))
+                made = reduced(product, what, arena)
             elif name == "conv1x1":  # e_u = g_u a_uᵀ
-                made = products(of_a, of_g)
+                made = products(of_a, of_g, arena)
             elif name == "conv3x3":
-                made = products(windowed(of_a, _THREE), of_g)
+                made = products(windowed(of_a, _THREE, arena), of_g, arena)
             else:
                 each = replace(_THREE, groups=a.shape[1])
                 made = contributions(a[images], g[images], each, what)

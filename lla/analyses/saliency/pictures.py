@@ -36,8 +36,8 @@ class Chosen:
 
 
 def files_of(config: SaliencyConfig) -> tuple[str, ...]:
-    """The image files that the maps depend on."""
-    return tuple(config.files)
+    """The image files that the maps depend on, those that are there."""
+    return tuple(name for name in config.files if Path(name).is_file())
 
 
 def choose(problem: Problem, config: SaliencyConfig, seed: int) -> Chosen:

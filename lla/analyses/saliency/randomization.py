@@ -144,7 +144,7 @@ def cascade(
             found = all_maps[draw, depth]
             straight[draw, depth + 1] = rank_correlations(plain, found)
             beyond[draw, depth + 1] = partial_correlations(plain, found, others)
-    names = ("", *(group[-1] for group in groups))
+    names = ("", *(group[-1] or "the network's own" for group in groups))
     return Cascade(names, _over_draws(straight), _over_draws(beyond))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -51,17 +52,19 @@ def partial_correlations(one: torch.Tensor, other: torch.Tensor, given: torch.Te
     return made
 
 
-def averaged(values: np.ndarray, confidence: float, what: str, units: str = "") -> Estimate:
+def averaged(values: np.ndarray, confidence: float, what: str) -> Estimate:
     """The mean over images with its interval; those without a value are left out, and counted.
 
     Args:
-        values: One for each image, shape (n,); NaN where it does not exist.
+        values: A correlation, share or probability for each image, or a difference of such, shape
+            (n,); NaN where it does not exist.
         confidence: Of the interval.
         what: What the images' values are, for the method.
-        units: Of the value.
     """
     known = values[np.isfinite(values)]
     if known.size < 2:
-        return Estimate.missing("fewer than two images have maps that vary", units=units)
+        return Estimate.missing("fewer than two images have maps that vary")
     method = f"mean over {known.size} of {values.size} images{f', {what}' if what else ''}"
-    return mean_of(known, confidence, method=method, units=units)
+    found = mean_of(known, confidence, method=method)
+    # What is averaged lies within ±1, and so does its mean.
+    return replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))

@@ -7,6 +7,7 @@ from torch import nn
 
 from lla.analyses.saliency import SaliencyConfig
 from lla.analyses.saliency.curvature_maps import signed_maps, spread
+from lla.analyses.saliency.norms import elementary_norms
 from lla.analyses.saliency.per_sample import along, sharpness_gradient
 from lla.analyses.saliency.run import run
 from lla.analyses.spectrum import SpectrumConfig
@@ -166,3 +167,25 @@ def test_a_sample_of_the_samples_has_an_interval(problem):
     mean = result.mean_sharpness
     assert mean.low < mean.value < mean.high
     assert mean.method == "mean over 3 of 5 samples"
+
+
+NORMS = {
+    "layer": (lambda: nn.LayerNorm((4, 3)), (5, 4, 3)),
+    "layer, bare": (lambda: nn.LayerNorm(3, elementwise_affine=False), (5, 4, 3)),
+    "group": (lambda: nn.GroupNorm(2, 4), (5, 4, 3)),
+    "rms": (lambda: nn.RMSNorm(3), (5, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", list(NORMS))
+def test_elementary_norms_are_torchs(kind):
+    make, shape = NORMS[kind]
+    torch.manual_seed(0)
+    layer, x = make().double(), torch.randn(shape).double()
+    for part in layer.parameters():
+        nn.init.normal_(part)
+    with torch.no_grad():
+        expected = layer(x)
+        with elementary_norms():
+            torch.testing.assert_close(layer(x), expected, **TIGHT)
+        torch.testing.assert_close(layer(x), expected, rtol=0, atol=0)
