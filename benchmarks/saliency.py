@@ -60,6 +60,7 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Of (n, C, H, W)."""
         return self.relu(self.main(x) + self.short(x))
 
 
@@ -190,7 +191,8 @@ def main() -> None:
     for name in options.names:
         measure(name, options.rounds, options.device)
     print(
-        f"Memory of {len(all_pairs())} pairs of one image of ResNet-50, beside activation and gradient",
+        f"Memory of {len(all_pairs())} pairs of one image at layers of ResNet-50's shapes, beside "
+        "activation and gradient",
         flush=True,
     )
     for name in LAYERS:

@@ -136,12 +136,12 @@ def deletion(shown: Shown) -> tuple[Deletion | None, Estimate, Estimate]:
     what = f"area between the curves, pixels replaced by {_BASELINES[config.baseline]}"
     lower = np.where(varied, area(found.random_deletion) - area(found.deletion), math.nan)
     higher = np.where(varied, area(found.insertion) - area(found.random_insertion), math.nan)
-    columns = []
-    for curve in (found.deletion, found.insertion):
-        columns += _columns([shown.averaged(values) for values in curve])
+    both = (found.deletion, found.insertion)
+    first, second = (_columns([shown.averaged(values) for values in curve]) for curve in both)
     group = Deletion(
         found.share,
-        *columns,
+        *first,
+        *second,
         random_deletion=found.random_deletion.mean(axis=1),
         random_insertion=found.random_insertion.mean(axis=1),
     )

@@ -138,9 +138,7 @@ def _shifts(
 ) -> Iterator[torch.Tensor]:
     for place in range(kernel):
         part = x.narrow(dim, place * wide, step * (count - 1) + 1)
-        yield (
-            part if step == 1 else part[(..., slice(None, None, step), *[slice(None)] * (-dim - 1))]
-        )
+        yield part[..., ::step, :] if dim == -2 else part[..., ::step]
 
 
 def geometry_of(layer: nn.Module) -> Geometry | None:
@@ -167,9 +165,7 @@ def _two(value: tuple[int, ...]) -> tuple[int, int]:
     return int(value[0]), int(value[-1])
 
 
-def reduced(
-    x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena, groups: int = 1
-) -> Reduced:
+def reduced(x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena, groups: int = 1) -> Reduced:
     """Sums, squares and extremes over the channels of each group.
 
     Args:
@@ -182,7 +178,7 @@ def reduced(
         Of shape (n, groups, H, W).
     """
     alone = groups == x.shape[1] > 1
-    parts = x if alone else x.unflatten(1, (groups, -1))
+    parts = x if alone else x.reshape(len(x), groups, -1, *x.shape[2:])
 
     def over(values: torch.Tensor) -> torch.Tensor:
         return values if alone else values.sum(2)

@@ -31,7 +31,7 @@ MethodName = Literal[
 VIRTUAL: tuple[Virtual, ...] = get_args(Virtual)
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
-INPUT = "input"
+INPUT: Literal["input"] = "input"
 """The name of the images themselves among the layers."""
 
 

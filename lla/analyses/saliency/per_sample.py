@@ -67,7 +67,7 @@ def _slope(total: torch.Tensor, by: torch.Tensor, *, create_graph: bool = True) 
 def _losses(
     problem: Problem, theta: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Each sample's mean loss, shape (n,); one by one where the network refuses to be vectorized."""
+    """Each sample's mean loss, shape (n,); one by one where the network resists vectorizing."""
 
     def one(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         terms = problem.terms(theta, Batch(x[None], y[None]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,9 +85,9 @@ def draw_anew(module: nn.Module, names: Sequence[str], seed: int, draw: int) -> 
 
 def _initialized(part: nn.Module, name: str, seed: int, draw: int) -> bool:
     """Whether a module has been initialized as its class does it."""
-    if not callable(getattr(part, "reset_parameters", None)):
+    anew: Any = copied(part).cpu()
+    if not callable(getattr(anew, "reset_parameters", None)):
         return False
-    anew = copied(part).cpu()
     digest = hashlib.sha256(f"{seed}/randomization {name}/{draw}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -134,7 +135,7 @@ def cascade(
         for group in groups:
             draw_anew(network, group, seed, draw)
             maps.append(explainer(Network(network), images, classes))
-    all_maps = torch.stack(maps).unflatten(0, (draws, len(groups)))
+    all_maps = torch.stack(maps).view(draws, len(groups), *plain.shape)
     straight = np.ones((draws, len(groups) + 1, len(images)))
     beyond = np.ones_like(straight)
     same = rank_correlations(plain, plain)  # NaN where a map is constant
