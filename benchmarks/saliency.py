@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
@@ -163,17 +163,28 @@ def measure(name: str, rounds: int, device: str) -> None:
         print(f"    {label:<36} {ratio:5.2f}")
 
 
+def resident(what: str) -> int:
+    """Bytes of this process' memory: "VmRSS" now, "VmHWM" at its peak (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(what):
+            return 1024 * int(line.split()[1])
+    raise RuntimeError(f"/proc/self/status has no {what}")
+
+
 def memory(name: str) -> None:
     """All pairs of one image at a layer, in a process of its own: what it takes at its peak."""
     channels, side = LAYERS[name]
-    a = torch.randn(1, channels, side, side)
-    g = torch.randn(1, channels, side, side)
+    a, g = torch.randn(1, channels, side, side), torch.randn(1, channels, side, side)
     small = torch.randn(1, 8, 4, 4)
     phase_maps(Layer(small, small), all_pairs())
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
     phase_maps(Layer(a, g), all_pairs())
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"    {name}: {channels} × {side} × {side}, {(after - before) / 1024:.0f} MiB")
+    dense = 9 * channels**2 * side**2 * 4 / 2**30
+    print(
+        f"    {name}: {channels} × {side} × {side}, {(resident('VmHWM') - before) / 2**20:.0f} MiB "
+        f"(conv3x3's contributions written down: {dense:.1f} GiB)"
+    )
 
 
 def main() -> None:

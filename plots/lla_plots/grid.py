@@ -78,7 +78,7 @@ class Cells:
     def height(rows: int, columns: int, *, below: int, words: int = 0, heads: int = 1) -> float:
         """The height of a figure of one block with so many lines of explanation, in inches."""
         step = _side(columns) + _GAP + words * _line() + 0.02 * bool(words)
-        return rows * step + (heads + below + 1) * _line() + 0.1 * heads
+        return rows * step + (heads + below) * _line() + 0.05 * max(1, heads) + 0.12
 
     def image(self, row: int, column: int, values: np.ndarray, **more: Any) -> Axes:
         """Draw a picture."""

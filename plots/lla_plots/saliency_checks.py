@@ -98,11 +98,11 @@ def classes(result: SaliencyResult, caption: str) -> Figure | None:
     sheet = result.sheet
     if sheet is None or result.images is None or not len(sheet.shown):
         return None
-    rows = sheet.shown[:_MOST_ROWS]
-    head = ["input", *(f"class {label}" for label in sheet.classes)]
+    rows, word = sheet.shown, "" if narrow() else "class "
+    head = ["input", *(f"{word}{label}" for label in sheet.classes)]
     figure = new_figure(
         page_width(),
-        Cells.height(len(rows), len(head), below=2),
+        Cells.height(len(rows), len(head), below=1),
         caption,
         title="The maps that each class would have",
     )
@@ -116,7 +116,9 @@ def classes(result: SaliencyResult, caption: str) -> Figure | None:
             )
             if result.explained is not None and result.explained[place] == label:
                 cells.frame(axes)
-    cells.explain("all maps from 0 (black) to 1; framed: the class that is explained elsewhere")
+    cells.explain(
+        "columns: the class; maps from 0 (black) to 1; framed: the class of the other figures"
+    )
     return figure
 
 
@@ -131,13 +133,13 @@ def pairs(result: SaliencyResult, caption: str) -> Figure | None:
     lines = len(rows) * len(blocks)
     figure = new_figure(
         page_width(),
-        Cells.height(lines, width + 1, below=2, heads=2 * len(blocks)),
+        Cells.height(lines, width + 1, below=1, heads=2 * len(blocks)),
         caption,
         title="Virtual layers and aggregations",
     )
     top = 0.0
     for block in blocks:
-        head = ["input", *(name.replace("_", "\n", 1) for name in block)]
+        head = ["input", *map(_pair, block)]
         cells = Cells(figure, len(rows), width + 1, head, top=top, head_lines=2)
         top = cells.bottom
         for row in rows:
@@ -149,30 +151,45 @@ def pairs(result: SaliencyResult, caption: str) -> Figure | None:
     return figure
 
 
+def _pair(name: str) -> str:
+    """A pair's name in two lines that fit a cell."""
+    virtual, _, aggregation = name.partition("_")
+    return f"{virtual.replace('wise3x3', '. 3x3')}\n{aggregation.replace('positive', 'pos.')}"
+
+
 def curvature(result: SaliencyResult, caption: str) -> Figure | None:
     """Signed maps along the first eigenvectors, and what makes an image's loss sharp."""
     found = result.curvature
     if found is None or result.images is None or not len(result.images):
         return None
-    rows = min(len(result.images), _MOST_ROWS)
+    count = min(len(result.images), _MOST_ROWS)
     shown = min(len(found.eigenvalues), 3)
     head = ["input", *(f"along v{k + 1}" for k in range(shown)), "∂sharpness"]
+    abreast = 1 if narrow() or count < 2 else 2
+    rows = -(-count // abreast)
     title = f"Along the Hessian's eigenvectors (λ = {_values(found, shown)})"
     figure = new_figure(
-        page_width(), Cells.height(rows, len(head), below=3, words=1), caption, title=title
+        page_width(),
+        Cells.height(rows, abreast * len(head), below=4 if narrow() else 2, words=1),
+        caption,
+        title=title,
     )
-    cells = Cells(figure, rows, len(head), head, words=1)
+    cells = Cells(figure, rows, abreast * len(head), head * abreast, words=1)
     by_pixel = found.sharpness_maps.sum(axis=1)
-    for row in range(rows):
-        cells.image(row, 0, picture_of(result.images[row]), cmap="gray", vmin=0, vmax=1)
+    for place in range(count):
+        block, row = divmod(place, rows)
+        first = block * len(head)
+        picture = picture_of(result.images[place])
+        cells.image(row, first, picture, cmap="gray", vmin=0, vmax=1)
         for k in range(shown):
-            axes = _signed(cells, row, k + 1, found.maps[k, row])
-            cells.words(axes, f"vᵀ∇L = {number(float(found.slopes[k, row]), 2)}")
-        axes = _signed(cells, row, shown + 1, by_pixel[row])
-        cells.words(axes, f"vᵀHv = {number(float(found.sharpness[row]), 2)}")
+            axes = _signed(cells, row, first + k + 1, found.maps[k, place])
+            cells.words(axes, number(float(found.slopes[k, place]), 3))
+        axes = _signed(cells, row, first + shown + 1, by_pixel[place])
+        cells.words(axes, number(float(found.sharpness[place]), 3))
     cells.explain(
-        "red: raises the loss along v, blue: lowers it, each map on its own symmetric scale; "
-        "∂sharpness: which pixels, made brighter, raise the image's own sharpness vᵀHv (red)"
+        "below: vᵀ∇L of the image's loss, and its sharpness vᵀHv along v1. Red raises the loss "
+        "along v, blue lowers it, each map on its own symmetric scale; ∂sharpness: which pixels, "
+        "made brighter, raise that sharpness (red)"
     )
     return figure
 
@@ -194,7 +211,7 @@ def samples(result: SaliencyResult, caption: str) -> Figure | None:
     half = len(found.shown) // 2
     title = f"The sharpest and the flattest of {number(len(found.sample))} samples"
     figure = new_figure(
-        page_width(), Cells.height(2, half + 1, below=2, words=2), caption, title=title
+        page_width(), Cells.height(2, half + 1, below=1, words=2, heads=0), caption, title=title
     )
     cells = Cells(figure, 2, half + 1, [], words=2)
     for row, (name, places) in enumerate(
@@ -213,7 +230,7 @@ def samples(result: SaliencyResult, caption: str) -> Figure | None:
 
 
 def _sample(found: Ranking, place: int) -> Sequence[str]:
-    value = number(float(found.sharpness[found.shown[place]]), 2)
+    value = number(float(found.sharpness[found.shown[place]]), 3)
     predicted = int(found.predicted[place])
     if found.targets is None:
         return value, f"pred. {predicted}"

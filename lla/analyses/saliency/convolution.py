@@ -33,7 +33,7 @@ __all__ = [
     "windowed",
 ]
 
-# Elements of a block: what the caches of a core hold several times over.
+# Elements of a block, for each thread: what the caches of a core hold several times over.
 _BLOCK, _BLOCK_ON_GPU = 1 << 15, 1 << 26
 
 Wanted = Literal["total", "squares", "signed", "extremes"]
@@ -227,16 +227,18 @@ def contributions(
     return joined(parts)
 
 
+def _limit(device: torch.device) -> int:
+    return _BLOCK * torch.get_num_threads() if device.type == "cpu" else _BLOCK_ON_GPU
+
+
 def _count(x: torch.Tensor, geometry: Geometry) -> int:
     """Into how many blocks the groups of some images are cut."""
-    limit = _BLOCK if x.device.type == "cpu" else _BLOCK_ON_GPU
-    return -(-x.numel() // limit) if geometry.groups > 1 else 1
+    return -(-x.numel() // _limit(x.device)) if geometry.groups > 1 else 1
 
 
 def blocks(images: int, size: int, device: torch.device) -> Iterator[slice]:
     """Images in blocks of about as many numbers as a cache holds."""
-    limit = _BLOCK if device.type == "cpu" else _BLOCK_ON_GPU
-    step = max(1, limit // max(1, size))
+    step = max(1, _limit(device) // max(1, size))
     for start in range(0, images, step):
         yield slice(start, start + step)
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["elementary_norms"]
@@ -63,6 +64,10 @@ _OURS: dict[Callable[..., torch.Tensor], Callable[..., torch.Tensor]] = {
     torch.layer_norm: _layer_norm,
     torch.group_norm: _group_norm,
     torch.rms_norm: _rms_norm,
+    # These ask the mode first, and call the ones above where it does not see them.
+    F.layer_norm: _layer_norm,
+    F.group_norm: _group_norm,
+    F.rms_norm: _rms_norm,
 }
 
 

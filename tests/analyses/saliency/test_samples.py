@@ -91,7 +91,10 @@ def test_image_files_are_read_as_the_recipe_says(tmp_path, monkeypatch):
     from_data = saliency_of("digits_cnn.pt", **CHEAP, indices=[3, 5])
     one, other = (report.results["saliency"] for report in (from_files, from_data))
     np.testing.assert_allclose(one.images, other.images, atol=1 / 500)
-    np.testing.assert_allclose(one.combined, other.combined, atol=0.03)
+    # Eight bits move pixels by 1/510, and maps a little; at kinks of ReLU a place more.
+    assert np.median(np.abs(one.combined - other.combined)) < 0.002
+    for k in range(2):
+        assert np.corrcoef(one.combined[k].ravel(), other.combined[k].ravel())[0, 1] > 0.99
     assert one.targets is None
     assert one.indices.tolist() == [-1, -1]
     with pytest.raises(DataError, match=r"no image file 7.png"):
@@ -107,7 +110,7 @@ def test_image_files_are_read_as_the_recipe_says(tmp_path, monkeypatch):
     [
         ({"pairs": ["conv1x1"]}, "no pair"),
         ({"target": "best"}, "predicted, true, least"),
-        ({"map": "lime"}, "saliency.map"),
+        ({"map": "lime"}, "[saliency] map"),
     ],
 )
 def test_settings_that_mean_nothing(settings, words):
