@@ -97,7 +97,7 @@ def vgg() -> nn.Module:
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "vgg": (vgg, (16, 3, 32, 32)),
-    "resnet50": (resnet50, (4, 3, 224, 224)),
+    "resnet50": (resnet50, (2, 3, 224, 224)),
 }
 
 

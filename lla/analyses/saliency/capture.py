@@ -103,7 +103,8 @@ def captured(
     try:
         for name, part in module.named_modules():
             chosen = not isinstance(part, _NO_FEATURES) if among is None else name in among
-            handles.append(part.register_forward_hook(note_shape))
+            if name:
+                handles.append(part.register_forward_hook(note_shape))
             if name and chosen:
                 if inputs:
                     handles.append(part.register_forward_pre_hook(keep_input))

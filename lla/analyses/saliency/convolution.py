@@ -200,7 +200,11 @@ def reduced(x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena, groups: in
 
 
 def contributions(
-    x: torch.Tensor, g: torch.Tensor, geometry: Geometry, wanted: frozenset[Wanted]
+    x: torch.Tensor,
+    g: torch.Tensor,
+    geometry: Geometry,
+    wanted: frozenset[Wanted],
+    arena: Arena | None = None,
 ) -> Reduced:
     """Sums, squares and extremes of e_u = g_u ⊗ x_u at each location u of the output.
 
@@ -209,11 +213,12 @@ def contributions(
         g: The gradient by its output, shape (n, K, H, W).
         geometry: Of the convolution.
         wanted: What is asked.
+        arena: Memory for intermediate values, nothing of which is in use.
 
     Returns:
         Of shape (n, 1, H, W).
     """
-    parts, arena = [], Arena()
+    parts, arena = [], arena or Arena()
     for images in blocks(len(x), g[0].numel(), g.device):
         merged = None
         share = geometry.groups // max(1, min(geometry.groups, _count(x[images], geometry)))

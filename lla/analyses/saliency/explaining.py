@@ -12,6 +12,7 @@ from lla.analyses.saliency.combine import combined, weights_of
 from lla.analyses.saliency.maps import Maps, Network, ScoreFunction, Wanted, layer_maps
 from lla.analyses.saliency.names import METHODS, Method, Pair, all_pairs, parse_pair
 from lla.analyses.saliency.targets import Score
+from lla.errors import ConfigurationError
 from lla.problem import Problem
 
 if TYPE_CHECKING:
@@ -66,8 +67,17 @@ class Explainer:
 
 
 def method_of(config: SaliencyConfig) -> Method:
-    """The method that the settings name, with the phases that they put in its place."""
+    """The method that the settings name, with the phases that they put in its place.
+
+    Raises:
+        ConfigurationError: Phases are to be put into a method that is not made of a pair alone.
+    """
     method = METHODS[config.map]
+    if method.averaged and (config.virtual or config.aggregation):
+        raise ConfigurationError(
+            f"{config.map} averages the gradient over locations, which no pair of phases does",
+            "leave --virtual and --aggregation out, or leave --map out",
+        )
     virtual, aggregation = method.pair
     pair = Pair(config.virtual or virtual, config.aggregation or aggregation)
     return method._replace(pair=pair)

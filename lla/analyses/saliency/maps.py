@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from lla.analyses.saliency.capture import Call, captured
-from lla.analyses.saliency.convolution import geometry_of
+from lla.analyses.saliency.convolution import Arena, geometry_of
 from lla.analyses.saliency.layers import (
     grids_of,
     last_of_each_resolution,
@@ -204,12 +204,12 @@ def _refuse_unused(names: Sequence[str], slopes: Mapping[str, torch.Tensor]) -> 
 
 
 def _maps_at(chosen: Mapping[str, tuple[Call, torch.Tensor, Grid]], wanted: Wanted) -> Maps:
-    found = Maps(more={pair: {} for pair in wanted.more})
+    found, memory = Maps(more={pair: {} for pair in wanted.more}), (Arena(), Arena())
     with torch.no_grad():
         for name, (call, slope, grid) in chosen.items():
             layer = _layer(call, slope, grid, wanted)
             own = () if wanted.method.averaged else (wanted.method.pair,)
-            maps = phase_maps(layer, (*own, *wanted.more))
+            maps = phase_maps(layer, (*own, *wanted.more), memory)
             first = grad_cam(layer) if wanted.method.averaged else maps[wanted.method.pair]
             found.raw[name] = first
             found.activity[name] = layer.activation.abs().mean(dim=(1, 2, 3))

@@ -56,12 +56,15 @@ class Layer:
 
 
 @torch.no_grad()
-def phase_maps(layer: Layer, pairs: Iterable[Pair]) -> Mapping[Pair, torch.Tensor]:
+def phase_maps(
+    layer: Layer, pairs: Iterable[Pair], memory: tuple[Arena, Arena] | None = None
+) -> Mapping[Pair, torch.Tensor]:
     """The maps of all pairs, in closed form: no e_u is built.
 
     Args:
         layer: Activation and gradient.
         pairs: Virtual layers with aggregations.
+        memory: For intermediate values, to be used again for the next layer.
 
     Returns:
         Maps of shape (n, H, W) by pair.
@@ -78,13 +81,15 @@ def phase_maps(layer: Layer, pairs: Iterable[Pair]) -> Mapping[Pair, torch.Tenso
     }
     a, scale_a = _scaled(layer.activation)
     g, scale_g = _scaled(layer.gradient)
-    of_all = _of_virtual(a, g, {name: what for name, what in wanted.items() if name != "real"})
+    outer, inner = memory or (Arena(), Arena())
+    virtual_ones = {name: what for name, what in wanted.items() if name != "real"}
+    of_all = _of_virtual(a, g, virtual_ones, outer, inner)
     scales = dict.fromkeys(asked, scale_a * scale_g) | {"bias": scale_g}
     if "real" in asked:
         if layer.input is None or layer.geometry is None:
             raise ValueError("the layer is no convolution")
         x, scale_x = _scaled(layer.input)
-        of_all["real"] = contributions(x, g, layer.geometry, wanted["real"])
+        of_all["real"] = contributions(x, g, layer.geometry, wanted["real"], inner)
         scales["real"] = scale_x * scale_g
     return {
         Pair(virtual, name): _aggregated(of_all[virtual], name)[:, 0]
@@ -98,14 +103,17 @@ _CHANNELS: tuple[Virtual, ...] = ("conv1x1", "conv3x3")
 
 
 def _of_virtual(
-    a: torch.Tensor, g: torch.Tensor, wanted: Mapping[Virtual, frozenset[Wanted]]
+    a: torch.Tensor,
+    g: torch.Tensor,
+    wanted: Mapping[Virtual, frozenset[Wanted]],
+    arena: Arena,
+    inner: Arena,
 ) -> dict[Virtual, Reduced]:
     """What the contributions e_u of virtual layers add up to: (n, 1, H, W) each."""
     nothing: frozenset[Wanted] = frozenset()
     from_a = nothing.union(*(wanted.get(name, nothing) for name in _CHANNELS))
     from_g = from_a | wanted.get("bias", nothing)
     parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted}
-    arena = Arena()
     for images in blocks(len(a), a[0].numel(), a.device):
         arena.clear()
         of_a, of_g = reduced(a[images], from_a, arena), reduced(g[images], from_g, arena)
@@ -121,7 +129,7 @@ def _of_virtual(
                 made = products(windowed(of_a, _THREE, arena), of_g, arena)
             else:
                 each = replace(_THREE, groups=a.shape[1])
-                made = contributions(a[images], g[images], each, what)
+                made = contributions(a[images], g[images], each, what, inner)
             parts[name].append(made)
     return {name: joined(found) for name, found in parts.items()}
 

@@ -294,6 +294,25 @@ def test_which_images(problem):
         found(classes=[5])
     with pytest.raises(ConfigurationError, match="live objects"):
         found(files=["a.png"])
+    with pytest.raises(ConfigurationError, match="no pair of phases"):
+        found(map="grad_cam", virtual="bias")
+
+
+def test_grad_cam_is_of_the_last_layer(problem):
+    """With a head of pooling and a linear layer: ReLU Σ_c w_c a_c / HW (the class activation map)."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3, stride=2), nn.Tanh(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+    )  # fmt: skip
+    data = (problem.data.inputs.float(), problem.data.targets)
+    settings = {"saliency": {"map": "grad_cam", "target": "true"}}
+    result = analyze(module, data, only=["saliency"], settings=settings).results["saliency"]
+    assert list(result.maps) == ["3"]
+    with torch.no_grad():
+        a = module[:4](data[0])
+        by_hand = torch.einsum("nc,nchw->nhw", module[6].weight[data[1]], a).relu() / 4
+    np.testing.assert_allclose(result.maps["3"].raw, by_hand, rtol=1e-5, atol=1e-7)
 
 
 def test_a_result_has_every_check(problem):
