@@ -82,8 +82,7 @@ def phase_maps(
     a, scale_a = _scaled(layer.activation)
     g, scale_g = _scaled(layer.gradient)
     outer, inner = memory or (Arena(), Arena())
-    virtual_ones = {name: what for name, what in wanted.items() if name != "real"}
-    of_all = _of_virtual(a, g, virtual_ones, outer, inner)
+    of_all = _of_virtual(a, g, wanted, outer, inner)
     scales = dict.fromkeys(asked, scale_a * scale_g) | {"bias": scale_g}
     if "real" in asked:
         if layer.input is None or layer.geometry is None:
@@ -113,11 +112,12 @@ def _of_virtual(
     nothing: frozenset[Wanted] = frozenset()
     from_a = nothing.union(*(wanted.get(name, nothing) for name in _CHANNELS))
     from_g = from_a | wanted.get("bias", nothing)
-    parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted}
+    parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted if name != "real"}
     for images in blocks(len(a), a[0].numel(), a.device):
         arena.clear()
         of_a, of_g = reduced(a[images], from_a, arena), reduced(g[images], from_g, arena)
-        for name, what in wanted.items():
+        for name in parts:
+            what = wanted[name]
             if name == "bias":  # e_u = g_u
                 made = of_g
             elif name == "scaling":  # e_u = a_u ⊙ g_u

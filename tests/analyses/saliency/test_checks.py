@@ -299,7 +299,7 @@ def test_which_images(problem):
 
 
 def test_grad_cam_is_of_the_last_layer(problem):
-    """With a head of pooling and a linear layer: ReLU Σ_c w_c a_c / HW (the class activation map)."""
+    """With pooling and a linear layer behind: ReLU Σ_c w_c a_c / HW, the class activation map."""
     torch.manual_seed(0)
     module = nn.Sequential(
         nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3, stride=2), nn.Tanh(),
