@@ -92,6 +92,8 @@ def explainer_of(
     more: tuple[Pair, ...] = ()
     for text in config.pairs:
         more += all_pairs(real=real) if text == "all" else (parse_pair(text),)
-    wanted = Wanted(method, config.layers, tuple(dict.fromkeys(more)), config.at_once)
+    # A chunk of an evaluation fits the memory, with its gradient.
+    at_once = min(config.at_once, problem.data.chunk)
+    wanted = Wanted(method, config.layers, tuple(dict.fromkeys(more)), at_once)
     score = Score(config.score, problem.objective.loss)
     return Explainer(score, wanted, config.combine, config.layer_weights, count)

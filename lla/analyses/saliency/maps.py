@@ -25,6 +25,8 @@ from lla.problem import Batch
 
 __all__ = ["Maps", "Network", "Wanted", "layer_maps"]
 
+_DECIDING = 4
+
 ScoreFunction = Callable[[nn.Module, Batch], torch.Tensor]
 
 
@@ -129,16 +131,17 @@ def layer_maps(
     Raises:
         ConfigurationError: A named layer cannot have a map.
     """
-    parts: list[Maps] = []
-    for start in range(0, len(images), wanted.at_once):
-        place = slice(start, start + wanted.at_once)
-        parts.append(_of_batch(network, images[place], classes[place], score, wanted))
-        # What the first images decided holds for all of them.
-        if not wanted.names and len(images) > wanted.at_once:
-            wanted = replace(wanted, layers=tuple(parts[0].raw))
-            if not wanted.layers:
-                break
-    return _joined(parts)
+    if not wanted.names and len(images) > _DECIDING:
+        # Few images decide which layers: catching all outputs takes as much memory as the graph.
+        few = slice(0, min(_DECIDING, wanted.at_once))
+        first = _of_batch(network, images[few], classes[few], score, wanted)
+        if not first.raw:
+            return Maps()
+        wanted = replace(wanted, layers=tuple(first.raw))
+    places = (slice(k, k + wanted.at_once) for k in range(0, len(images), wanted.at_once))
+    return _joined(
+        [_of_batch(network, images[place], classes[place], score, wanted) for place in places]
+    )
 
 
 def _of_batch(
