@@ -133,6 +133,7 @@ def test_sharpness_of_each_sample(problem, together, monkeypatch):
         images[pixel] += sign * step
         moved = Batch(images[2:3], problem.data.targets[2:3])
         ends.append(float(Hessian(problem, [moved])(v) @ v))
+    # Layer norm is among what is differentiated three times.
     difference = (ends[0] - ends[1]) / (2 * step)
     assert float(gradient[pixel]) == pytest.approx(difference, rel=1e-5, abs=1e-8)
 

@@ -174,8 +174,11 @@ def test_methods_by_their_own_formulas():
 @pytest.mark.parametrize("pair", [p for p in all_pairs() if p.aggregation != "sum"], ids=str)
 def test_tiny_gradients_do_not_vanish_in_float32(pair):
     a, g = (part.float() for part in sample())
+    plain = phase_maps(Layer(a, g), [pair])[pair]
     small = phase_maps(Layer(a, g * 1e-25), [pair])[pair]
-    torch.testing.assert_close(small * 1e25, phase_maps(Layer(a, g), [pair])[pair])
+    torch.testing.assert_close(small * 1e25, plain)
+    weak = phase_maps(Layer(a * 1e-25, g), [pair])[pair]
+    torch.testing.assert_close(weak * (1 if pair.virtual == "bias" else 1e25), plain)
 
 
 def test_zero_and_infinite_gradients():
