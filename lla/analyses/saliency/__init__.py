@@ -149,9 +149,11 @@ class PairMaps:
 class Sheet:
     """Maps of some images for each of some classes."""
 
-    shown: np.ndarray = array("places of the images among those above", ("image",))
+    shown: np.ndarray = array("places of the images among those above", ("shown",))
     classes: np.ndarray = array("classes that are explained", ("class",))
-    maps: np.ndarray = array("the layers' maps combined", ("image", "class", "y", "x"))
+    maps: np.ndarray = array(
+        "the layers' maps combined, at most 64 pixels a side", ("shown", "class", "row", "column")
+    )
 
 
 @dataclass(frozen=True)
