@@ -52,6 +52,8 @@ EXHIBITS = (
             "surface": "The same as a surface.",
             "landscape_cuts": "Cuts along both axes, and the quadratic model.",
             "saliency": "Where the images matter to the network: NormGrad maps.",
+            "saliency_checks": "What the maps are worth: deletion, insertion, weights drawn anew.",
+            "saliency_classes": "The maps that each class would have.",
         },
     ),
     Exhibit(

@@ -88,3 +88,37 @@ def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
         lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
     exec(blocks("docs/compare.md")[0], {})
     assert capsys.readouterr().out.startswith("larger 1.98")
+
+
+def test_saliency_from_a_report_and_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    import lla
+    from tests.plots import build
+
+    lla.write(build.report(), "digits_cnn.lla.h5")
+    from_report, by_hand = blocks("docs/saliency.md")
+    exec(from_report, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "a (3, 4, 4) 1 constant",
+        "b (3, 2, 2) 1 constant",
+        "beyond the outlines: 0.1",
+    ]
+    exec(by_hand, {})
+    assert capsys.readouterr().out == "True\n"
+
+
+def test_saliencys_commands_and_tables_name_what_there_is() -> None:
+    """Options, methods and pairs in docs/saliency.md are the code's."""
+    from lla.analyses.saliency import SaliencyConfig
+    from lla.analyses.saliency.names import AGGREGATIONS, METHODS, VIRTUAL
+
+    text = (ROOT / "docs/saliency.md").read_text()
+    known = {f"--{name.replace('_', '-')}" for name in SaliencyConfig.model_fields}
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= known | {"--no-meta"}
+    for name, method in METHODS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        assert f"`{method.pair.virtual}`/`{method.pair.aggregation}`" in row or name.startswith(
+            "selective"
+        )
+    for name in (*VIRTUAL, *AGGREGATIONS):
+        assert f"`{name}`" in text

@@ -122,10 +122,10 @@ def keys(**sections: Any) -> dict[str, str]:
         ({"landscape": {"points": 9}}, {"landscape"}),
         ({"saliency": {"images": 3}}, {"saliency"}),
         ({"training": {"lr": 0.5}}, {"stability"}),
-        ({"training": {"samples": 500}}, {"spectrum", "stability", "landscape"}),
+        ({"training": {"samples": 500}}, {"spectrum", "stability", "landscape", "saliency"}),
         ({"run": {"tolerance": 0.3}}, {"spectrum", "stability"}),
         ({"run": {"confidence": 0.9}}, {"spectrum", "stability", "saliency"}),
-        ({"spectrum": {"steps": 7}}, {"spectrum", "stability", "landscape"}),
+        ({"spectrum": {"steps": 7}}, {"spectrum", "stability", "landscape", "saliency"}),
         ({"spectrum": {"max_probes": 7}}, {"spectrum", "stability"}),
         ({"spectrum": {"diagonal": True}}, {"spectrum"}),
     ],
@@ -183,7 +183,8 @@ def noting(model: Any, section: str, read: set[str]) -> Any:
 def test_what_an_analysis_reads_is_what_it_declares(name: str, method: str) -> None:
     entry = available()[name]
     spectrum = {"steps": 30, "trace_method": method, "diagonal": True, "layer_steps": 3}
-    settings = resolve([Source("test", {"spectrum": spectrum, "landscape": {"points": 3}})])
+    more = {"landscape": {"points": 3}, "saliency": {"curvature": 1}}
+    settings = resolve([Source("test", {"spectrum": spectrum, **more})])
     workspace = Recorded(settings)
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 3))

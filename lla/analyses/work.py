@@ -59,7 +59,18 @@ def of_landscape(problem: Problem, config: LandscapeConfig) -> tuple[Work, Work]
 
 
 def of_saliency(problem: Problem, config: SaliencyConfig) -> tuple[Work, Work]:
-    """A few gradients of some images."""
-    share = min(config.images, len(problem.data)) / len(problem.data)
-    work = Work(gradients=6 * share)
+    """Passes over some images: maps, their checks; and over all samples where they are ranked."""
+    whole = len(problem.data)
+    images = len(config.files or config.indices) or min(config.images, whole)
+    passes = 3 + config.sheet + 6 * config.meta
+    passes += (8 + 5 * config.randomize) * bool(config.randomize)
+    passes += config.noise_draws * bool(config.noise)
+    ranked = min(config.ranked or whole, whole) / whole if config.curvature else 0.0
+    share = images / whole
+    work = Work(
+        evaluations=4 * (config.curve_steps + 1) * share,
+        gradients=passes * share,
+        products=2 * ranked + 4 * config.curvature * share,
+        spectral=bool(config.curvature),
+    )
     return work, work

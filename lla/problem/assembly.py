@@ -16,7 +16,7 @@ from lla.errors import ConfigurationError, ProblemError
 from lla.problem.batch_norm import coupled_layers, some, take_batch_statistics
 from lla.problem.checks import check
 from lla.problem.code import as_guest
-from lla.problem.data import load_data, make_dataset
+from lla.problem.data import load_data, make_dataset, read_pictures
 from lla.problem.inputs import in_dtype, mapped
 from lla.problem.losses import BatchLoss, adapt, resolve_loss
 from lla.problem.model import make_model, refuse_meta
@@ -86,10 +86,14 @@ def build(
         chunk = len(found) if problem.coupled_layers else problem.data.chunk
         return _placed(replace(found, chunk=chunk), device, problem.theta.dtype)
 
+    def pictures(paths: Sequence[str], size: torch.Size) -> torch.Tensor:
+        found = read_pictures(paths, size, data)
+        return found.to(device=device, dtype=problem.theta.dtype)
+
     return replace(
         problem,
         moments=moments_of(checkpoint.optimizer_state, problem.module, problem.space),
-        relatives=Relatives(network, more, lambda path: told.get(path, {})),
+        relatives=Relatives(network, more, lambda path: told.get(path, {}), pictures),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,11 +13,12 @@ from lla.problem.code import as_guest
 from lla.problem.inputs import Inputs, leaves
 from lla.problem.problem import Dataset
 from lla.problem.readers import open_store
+from lla.problem.readers.images import Picture, stacked
 from lla.problem.readers.samples import Samples, Store
 from lla.problem.recipe import DataSpec
 from lla.seeding import permutation
 
-__all__ = ["load_data", "make_dataset"]
+__all__ = ["load_data", "make_dataset", "read_pictures"]
 
 
 def load_data(spec: DataSpec, folder: Path, seed: int, *, needs_targets: bool = True) -> Dataset:
@@ -93,6 +95,34 @@ def make_dataset(
         sha256=_digest(inputs, targets),
         indices=kept,
     )
+
+
+def read_pictures(paths: Sequence[str], size: torch.Size, spec: DataSpec) -> torch.Tensor:
+    """Image files as the network takes them: resized, from 0 to 1, normalized as ``[data]`` says.
+
+    Args:
+        paths: The files.
+        size: Channels (1: grey, 3: colours), height and width that the network takes.
+        spec: Its ``mean`` and ``std``.
+
+    Returns:
+        Shape (n, C, H, W), on the CPU.
+
+    Raises:
+        ConfigurationError: The network takes neither grey images nor colours.
+        DataError: A file cannot be read.
+    """
+    channels, height, width = size
+    if channels not in (1, 3):
+        raise ConfigurationError(
+            f"image files have 1 channel or 3, and the network takes {channels}",
+            "give such images as data: --data images.npz",
+        )
+    picture = Picture("L" if channels == 1 else "RGB", (height, width))
+    found = stacked(paths, lambda index: picture.read(paths[index], paths[index]))
+    normalized = _normalized(found, spec)
+    assert isinstance(normalized, torch.Tensor)
+    return normalized
 
 
 def _of_classes(store: Store, spec: DataSpec, what: str) -> torch.Tensor:

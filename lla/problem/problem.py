@@ -197,11 +197,14 @@ class Relatives:
         network: The network with the weights of another checkpoint, by its path.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
         facts: What a checkpoint's file, read by ``network``, tells of its training.
+        pictures: Image files at a size (C, H, W), scaled as the recipe says, on the problem's
+            device: shape (n, C, H, W).
     """
 
     network: Callable[[str], nn.Module]
     data: Callable[[str], Dataset]
     facts: Callable[[str], Mapping[str, object]] = lambda path: {}
+    pictures: Callable[[Sequence[str], torch.Size], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from lla.analyses.saliency import SaliencyResult
 from lla.numbers import interval
+from lla_plots import saliency_checks
+from lla_plots.grid import picture_of
 from lla_plots.style import VERMILLION, new_figure, page_width, room_of, size, styled
 from lla_plots.text import fitted, symbols, wrapped
 
@@ -46,15 +48,34 @@ class _Layout:
         return self.columns * (self.cell + _GAP)
 
 
+_FURTHER = {
+    "saliency_checks": saliency_checks.checks,
+    "saliency_classes": saliency_checks.classes,
+    "saliency_pairs": saliency_checks.pairs,
+    "saliency_curvature": saliency_checks.curvature,
+    "saliency_samples": saliency_checks.samples,
+}
+
+
 @styled
 def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
-    """Draw ``saliency``, of at most 16 images; nothing where there are no maps."""
+    """Draw ``saliency``, of at most 16 images, and what checks and curvature there are."""
     if result.images is None or not len(result.images) or not result.maps:
         return {}
+    found = {"saliency": _overlays(result, caption)}
+    for name, draw in _FURTHER.items():
+        figure = draw(result, caption)
+        if figure is not None:
+            found[name] = figure
+    return found
+
+
+def _overlays(result: SaliencyResult, caption: str) -> Figure:
+    assert result.images is not None
     layers = list(result.maps)[-_MOST_LAYERS:]
     layout = _layout(min(len(result.images), _MOST_IMAGES), 2 + len(layers))
     shown = min(layout.shown, len(result.images))
-    title = "Where the network looks: NormGrad maps"
+    title = "Where the network looks: saliency maps"
     if shown < len(result.images):
         title += f" of {shown} of {len(result.images)} images"
     line = _line()
@@ -81,7 +102,7 @@ def figures(result: SaliencyResult, caption: str) -> dict[str, Figure]:
         if row == 0:
             _name_columns(cells, layers, layout.cell)
     _explain(figure, words, bottom)
-    return {"saliency": figure}
+    return figure
 
 
 def _layout(count: int, columns: int) -> _Layout:
@@ -105,7 +126,7 @@ def _draw_image(
     cells: list[Axes], result: SaliencyResult, layers: list[str], index: int, cell: float
 ) -> None:
     assert result.images is not None
-    picture = _shown(result.images[index])
+    picture = picture_of(result.images[index])
     extent = (0.0, float(picture.shape[1]), float(picture.shape[0]), 0.0)
     for axes in cells[:2]:
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=extent)
@@ -121,6 +142,9 @@ def _draw_image(
             extent=extent,
         )
     words, wrong = _classes(result, index)
+    if result.explained is not None and result.predicted is not None:
+        other = int(result.explained[index])
+        words += f", expl. {other}" * (other != int(result.predicted[index]))
     cells[0].set_title(
         words, fontsize=size("tiny"), pad=1.5, color=VERMILLION if wrong else "black"
     )
@@ -153,8 +177,8 @@ def _mark_degenerate(axes: Axes, cell: float) -> None:
 def _explanation(result: SaliencyResult) -> list[str]:
     """What stands below the images: what the maps are, how much they depend on the class."""
     words = [
-        "maps: each scaled to its own range; overlay: their geometric mean over the input",
-        "pred.: the predicted class, whose logit is explained",
+        "maps: each scaled to its own range; overlay: the layers combined, over the input",
+        "pred.: the predicted class; expl.: the class that is explained, where it is another",
     ]
     if result.class_sensitivity.exists:
         sure = interval(result.class_sensitivity)
@@ -190,14 +214,3 @@ def _classes(result: SaliencyResult, index: int) -> tuple[str, bool]:
     target = predicted if result.targets is None else int(result.targets[index])
     wrong = predicted != target
     return (f"pred. {predicted}, is {target}" if wrong else f"pred. {predicted}"), wrong
-
-
-def _shown(image: np.ndarray) -> np.ndarray:
-    """An image (channel, y, x) as matplotlib wants it: (y, x) or (y, x, 3), within [0, 1]."""
-    values = np.asarray(image, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    scaled = np.clip(np.nan_to_num((values - low) / ((high - low) or 1.0)), 0.0, 1.0)
-    if scaled.shape[0] == 3:
-        return np.asarray(np.moveaxis(scaled, 0, -1))
-    return np.asarray(scaled.mean(axis=0))

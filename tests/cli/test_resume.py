@@ -118,7 +118,7 @@ def test_changed_settings_recompute_what_depends_on_them(computed: list[str]) ->
     assert "--lr=0.2" not in earlier["command"]
     assert "--lr=0.2" in report.provenance["command"]
     assert run("--set=spectrum.steps=31").exit_code == 0
-    assert taken(computed) == ["spectrum", "stability", "landscape"]
+    assert taken(computed) == ["spectrum", "stability", "landscape", "saliency"]
     assert run("--fresh").exit_code == 0
     assert taken(computed) == ALL
     assert not list(Path().glob("*.parts"))

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
+import pytest
 from lla_plots import landscape, saliency, spectrum, stability
-from lla_plots.style import OUTCOME_COLORS
+from lla_plots.style import OUTCOME_COLORS, drawn_at
 from matplotlib.colors import to_hex
 
 from tests.plots import build
@@ -78,6 +79,69 @@ def test_saliency_of_a_text_model_is_empty():
 def test_saliency_without_classes_or_combination():
     bare = build.saliency(predicted=None, targets=None, combined=None)
     assert "pred. 7" not in texts(saliency.figures(bare, CAPTION)["saliency"])
+
+
+@pytest.mark.parametrize("width", [85.0, 180.0])
+def test_saliencys_further_figures(width):
+    result = build.saliency(**build.saliency_checks())
+    with drawn_at(width):
+        found = saliency.figures(result, CAPTION)
+    assert list(found) == [
+        "saliency",
+        "saliency_checks",
+        "saliency_classes",
+        "saliency_pairs",
+        "saliency_curvature",
+        "saliency_samples",
+    ]
+    said = {name: texts(figure) for name, figure in found.items()}
+    assert all(CAPTION in text.replace("\n", " ") for text in said.values())
+    curves, weights = found["saliency_checks"].axes
+    labels = build.lines(curves)
+    np.testing.assert_array_equal(labels["taken away"].get_ydata(), result.curves.deletion)
+    np.testing.assert_array_equal(labels["given"].get_ydata(), result.curves.insertion)
+    beyond = build.lines(weights)["beyond the image's outlines"]
+    np.testing.assert_array_equal(beyond.get_ydata(), result.randomization.beyond)
+    assert [tick.get_text() for tick in weights.get_xticklabels()] == ["none", "…head", "…conv"]
+    # One input and a map for each class, for each of three images; the explained one framed.
+    cells = [axes for axes in found["saliency_classes"].axes if axes.images]
+    assert len(cells) == 9
+    assert sum(bool(axes.patches) for axes in cells) == 3
+    np.testing.assert_array_equal(cells[2].images[0].get_array(), result.sheet.maps[0, 1])
+    # Signed maps lie around zero, whatever their own range.
+    signed = [
+        axes.images[0]
+        for axes in found["saliency_curvature"].axes
+        if axes.images and axes.images[0].get_cmap().name == "RdBu_r"
+    ]
+    assert len(signed) == 6
+    for image in signed:
+        low, high = image.get_clim()
+        assert low == -high == -float(np.abs(image.get_array()).max())
+    assert "is 1" in said["saliency_samples"]
+    assert "4, pred. 5" in said["saliency_samples"]
+    assert "scaling\nsum" in said["saliency_pairs"]
+
+
+def test_the_page_says_what_saliency_maps_are_worth():
+    from lla_plots.words.saliency import sections
+
+    result = build.saliency(**build.saliency_checks())
+    first, worth, sharp = sections(result)
+    assert [shown.name for shown in first.figures] == [
+        "saliency",
+        "saliency_classes",
+        "saliency_pairs",
+    ]
+    assert "no more than maps of untrained networks have in common" in worth.lead
+    assert "falls sooner than in a random order" in worth.lead
+    assert "sharpest tenth of them has 22 %" in sharp.lead
+    kept = build.saliency(
+        **build.saliency_checks() | {"randomized_beyond": build.sampled(0.6, 0.1)}
+    )
+    assert "more than maps of untrained networks have in common" in sections(kept)[1].lead
+    assert "no more" not in sections(kept)[1].lead
+    assert len(sections(build.saliency())) == 1
 
 
 def test_every_figure_carries_its_caption():

@@ -2,94 +2,137 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-_SIDES = 1.3
 # Their outputs are weights or copies, not features: attention's softmax is tokens × tokens.
-_NO_FEATURES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, _DropoutNd)
+_NO_FEATURES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Identity, nn.Flatten, _DropoutNd)
 
-__all__ = ["Grid", "captured", "grid_of", "spatial"]
+__all__ = ["Call", "Captured", "captured", "preserved"]
 
 
 @dataclass(frozen=True)
-class Grid:
-    """How an activation lies over the image.
+class Call:
+    """One call of a module in a forward pass.
 
     Attributes:
-        rows: Height of the grid.
-        columns: Width of the grid.
-        skipped: Leading tokens that belong to no place (class and register tokens).
-        tokens: Whether the activation is (n, T, C) rather than (n, C, H, W).
+        name: The module's; where it is called several times, with ``@2`` for the second call.
+        module: The module.
+        output: Its output, or the first tensor of it, as a point to differentiate by.
+        input: Its first input, as it was given.
     """
 
-    rows: int
-    columns: int
-    skipped: int = 0
-    tokens: bool = False
+    name: str
+    module: nn.Module
+    output: torch.Tensor
+    input: torch.Tensor | None
 
 
-def grid_of(activation: torch.Tensor, image: torch.Size) -> Grid | None:
-    """The grid of an activation over images of shape (n, C, H, W), or None if it has none."""
-    height, width = image[-2:]
-    if activation.shape[0] != image[0]:
-        return None
-    if activation.ndim == 4:
-        rows, columns = activation.shape[-2:]
-        # Channels last, or anything else that is no grid, shows in the sides' ratio.
-        alike = abs(math.log(rows * width / (columns * height))) < math.log(_SIDES)
-        return Grid(rows, columns) if min(rows, columns) > 1 and alike else None
-    if activation.ndim != 3:
-        return None
-    tokens = activation.shape[1]
-    for skipped in (0, 1):
-        rows = round(math.sqrt((tokens - skipped) * height / width))
-        columns = round(rows * width / height)
-        if rows > 1 and columns > 1 and rows * columns == tokens - skipped:
-            return Grid(rows, columns, skipped, tokens=True)
-    return None
+class Captured:
+    """The calls of a forward pass.
 
+    Attributes:
+        calls: In the order in which they ended.
+        shapes: Rows and columns of all outputs with four axes, in that order, of any module.
+    """
 
-def spatial(values: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """An activation or its gradient as (n, C, rows, columns)."""
-    if not grid.tokens:
-        return values
-    kept = values[:, grid.skipped :]
-    return kept.transpose(1, 2).reshape(len(values), -1, grid.rows, grid.columns)
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.shapes: list[tuple[int, int]] = []
+
+    def named(self) -> dict[str, Call]:
+        """The calls by name; those of a module that is called several times have numbers."""
+        often = {
+            name for name, count in Counter(call.name for call in self.calls).items() if count > 1
+        }
+        seen: Counter[str] = Counter()
+        found = {}
+        for call in self.calls:
+            seen[call.name] += 1
+            name = f"{call.name}@{seen[call.name]}" if call.name in often else call.name
+            found[name] = replace(call, name=name)
+        return found
 
 
 @contextmanager
-def captured(module: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Outputs of all leaf modules of one forward pass, by name, in the order of their calls.
+def captured(
+    module: nn.Module, among: Collection[str] | None = None, *, inputs: bool = False
+) -> Iterator[Captured]:
+    """Outputs of modules in one forward pass, in the order in which their calls end.
 
-    A module called again is listed at its last call. Each output is passed on as a copy, so that
-    an in-place operation after it (``ReLU(inplace=True)``) leaves the captured tensor as it was.
+    Each output is passed on as a copy, so that an in-place operation after it
+    (``ReLU(inplace=True)``) leaves the captured tensor as it was; with ``inputs`` so is each input.
     The hooks are removed at the end, after an error too.
+
+    Args:
+        module: The network.
+        among: Names of modules to capture, without ``@``; None for all that make features.
+        inputs: Whether inputs are kept as well.
     """
-    outputs: dict[str, torch.Tensor] = {}
+    found = Captured()
     handles = []
 
     def remember(name: str) -> object:
-        def hook(part: nn.Module, inputs: object, output: object) -> object:
-            if not isinstance(output, torch.Tensor) or not output.requires_grad:
+        def hook(part: nn.Module, given: tuple[object, ...], output: object) -> object:
+            first, rest = _first(output)
+            if first is None or not first.requires_grad:
                 return None
-            outputs.pop(name, None)
-            outputs[name] = output
-            return output.clone()
+            given_first = given[0] if given and isinstance(given[0], torch.Tensor) else None
+            found.calls.append(Call(name, part, first, given_first))
+            copy = first.clone()
+            return copy if rest is None else (copy, *rest)
 
         return hook
 
+    def note_shape(part: nn.Module, given: tuple[object, ...], output: object) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            found.shapes.append((int(output.shape[-2]), int(output.shape[-1])))
+
+    def keep_input(part: nn.Module, given: tuple[object, ...]) -> object:
+        if given and isinstance(given[0], torch.Tensor):
+            # What follows in place would change it under the captured one.
+            return (given[0].clone(), *given[1:])
+        return None
+
     try:
         for name, part in module.named_modules():
-            if name and not any(part.children()) and not isinstance(part, _NO_FEATURES):
+            chosen = not isinstance(part, _NO_FEATURES) if among is None else name in among
+            if name:
+                handles.append(part.register_forward_hook(note_shape))
+            if name and chosen:
+                if inputs:
+                    handles.append(part.register_forward_pre_hook(keep_input))
                 handles.append(part.register_forward_hook(remember(name)))
-        yield outputs
+        yield found
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _first(output: object) -> tuple[torch.Tensor | None, tuple[object, ...] | None]:
+    """The tensor of an output, and what else a tuple has."""
+    if isinstance(output, torch.Tensor):
+        return output, None
+    plain = type(output) is tuple and output and isinstance(output[0], torch.Tensor)
+    return (output[0], output[1:]) if plain else (None, None)  # type: ignore[index]
+
+
+@contextmanager
+def preserved(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """Whatever a forward pass draws or counts is as it was afterwards: random state, buffers."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)

@@ -1,146 +1,188 @@
-"""NormGrad with a virtual 1×1 convolution: ‖a_u‖‖g_u‖ at each location u.
-
-A virtual identity 1×1 convolution after a layer has the weight gradient Σ_u g_u a_uᵀ; the norm of
-location u's contribution is ‖g_u‖‖a_u‖ (Rebuffi et al. 2020, section 3).
-"""
+"""From the settings to the result: which images, their maps, and what the maps are worth."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
-from torch.nn import functional as F
 
-from lla.analyses.saliency import SaliencyConfig, SaliencyMap, SaliencyResult
-from lla.analyses.saliency.capture import Grid, captured, grid_of, spatial
+from lla.analyses.saliency import PairMaps, SaliencyConfig, SaliencyMap, SaliencyResult, checks
+from lla.analyses.saliency.capture import preserved
+from lla.analyses.saliency.combine import normalized
+from lla.analyses.saliency.explaining import Explainer, explainer_of
+from lla.analyses.saliency.maps import Maps, Network
+from lla.analyses.saliency.pictures import Chosen, choose
+from lla.analyses.saliency.ranks import averaged, rank_correlations
+from lla.analyses.saliency.sharpness import curvature_maps, eigenpairs, ranking
+from lla.analyses.saliency.targets import class_targets, classes_to_explain, refuse_other_targets
 from lla.analyses.workspace import Workspace
-from lla.errors import ConfigurationError, nearest
-from lla.estimate import Estimate, mean_of
-from lla.problem import Batch, Problem
+from lla.errors import ConfigurationError
+from lla.estimate import Estimate
+from lla.problem import Problem
 from lla.problem.batch_norm import some
-from lla.problem.forward import outputs_if_any, outputs_of
+from lla.problem.forward import outputs_if_any
 from lla.problem.inputs import Inputs
-from lla.seeding import permutation
 
 __all__ = ["norm_grad", "run"]
 
-Maps = dict[str, torch.Tensor]
-
 
 def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> SaliencyResult:
-    """Maps for the predicted class of some images, at one layer of each resolution.
+    """Maps of some images, and the checks that the settings ask for.
 
-    Each is of one image: batch norm uses its running statistics, whatever the loss does.
+    Each map is of one image: batch norm uses its running statistics, whatever the loss does.
+
+    Raises:
+        ConfigurationError: Images, layers or targets are asked for that there are not.
     """
-    count = min(config.images, len(problem.data))
-    chosen = permutation(len(problem.data), workspace.seed, "saliency")[:count].sort().values
-    batch = problem.data.select(chosen)
+    reason = _no_images(problem.data.inputs)
+    if not reason and config.curvature and problem.batch_norm == "batch":
+        reason = (
+            "maps along eigenvectors are of the analysed loss, in which batch norm normalizes by "
+            "all samples together: leave --curvature out, or use --batch-norm running"
+        )
+    if reason:
+        return _nothing(reason)
     unlike = problem.batch_norm == "batch"
-    with problem.running_statistics():
-        found = _of_images(problem, config, workspace, batch, chosen)
+    # The eigenvectors are those of the analysed loss: before batch norm is switched.
+    pairs = eigenpairs(config.curvature, problem, workspace) if config.curvature else None
+    with problem.running_statistics(), preserved(problem.module, problem.device):
+        found = _of_images(problem, config, workspace, pairs)
     if not unlike or not found.maps:
         return found
     how = f"{found.class_sensitivity.method}, batch norm by running statistics"
     return replace(found, class_sensitivity=replace(found.class_sensitivity, method=how))
 
 
+def norm_grad(
+    explainer: Explainer, problem: Problem, images: torch.Tensor, classes: torch.Tensor
+) -> Maps:
+    """Raw maps of the checkpoint itself, by layer."""
+    return explainer.maps(Network(problem.module), images, classes)
+
+
 def _of_images(
-    problem: Problem,
-    config: SaliencyConfig,
-    workspace: Workspace,
-    batch: Batch,
-    chosen: torch.Tensor,
+    problem: Problem, config: SaliencyConfig, workspace: Workspace, pairs: Any
 ) -> SaliencyResult:
     """The maps of the chosen images, where a map can be of an image alone."""
-    images, reason = batch.inputs, _no_images(batch.inputs)
-    if reason or not isinstance(images, torch.Tensor):
-        return _nothing(reason)
     if problem.coupled_layers:
         return _nothing(
             f"{some(problem.coupled_layers)} keep no running statistics: "
             "a map would be of all images together"
         )
+    chosen = choose(problem, config, workspace.seed)
+    images, given = chosen.batch.inputs, class_targets(chosen.batch)
+    assert isinstance(images, torch.Tensor)
     with torch.no_grad():
-        logits = outputs_if_any(problem.module, batch)
+        logits = outputs_if_any(problem.module, chosen.batch)
     if logits is None or logits.ndim != 2 or logits.shape[1] < 2:
         return _nothing("the network gives no vector of class logits for an image")
-    predicted, unlikely = logits.argmax(1), logits.argmin(1)
-    maps = norm_grad(problem, images, predicted, config.layers)
-    if not maps:
+    refuse_other_targets(problem, config.score)
+    classes = classes_to_explain(config.target, logits, given)
+    explainer = explainer_of(problem, config, workspace.tally("images"))
+    maps = norm_grad(explainer, problem, images, classes)
+    if not maps.raw:
         return _nothing("no layer keeps the image's two spatial axes")
-    workspace.tally("images")(batch.samples)
-    others = norm_grad(problem, images, unlikely, tuple(maps))
-    size = images.shape[-2:]
-    combined = _combined(maps, size)
-    positions = chosen if problem.data.indices is None else problem.data.indices[chosen]
+    settled = explainer.at(tuple(maps.raw))
+    plain = explainer.combined(maps, images.shape)
+    shown = checks.Shown(problem, config, workspace, settled, images, classes, logits, plain)
+    found = _checked(shown, maps, explainer)
+    found |= _curved(problem, config, workspace, chosen, given, pairs)
     return SaliencyResult(
-        class_sensitivity=_sensitivity(combined, _combined(others, size), workspace.confidence),
+        **found,
         images=_numpy(images),
-        indices=_numpy(positions),
-        predicted=_numpy(predicted),
-        targets=_numpy(batch.targets) if batch.targets.ndim == 1 else None,
-        combined=_numpy(combined),
-        maps={name: _saliency_map(raw) for name, raw in maps.items()},
+        indices=_numpy(chosen.positions),
+        predicted=_numpy(logits.argmax(1)),
+        explained=_numpy(classes),
+        targets=None if given is None else _numpy(given),
+        combined=_numpy(plain),
+        weights=_numpy(explainer.weights(maps)),
+        maps={name: _saliency_map(raw) for name, raw in maps.raw.items()},
     )
 
 
-def norm_grad(
-    problem: Problem, images: torch.Tensor, classes: torch.Tensor, layers: Sequence[str] = ()
-) -> Maps:
-    """Raw NormGrad maps of the logit of one class per image.
+def _checked(shown: checks.Shown, maps: Maps, explainer: Explainer) -> dict[str, Any]:
+    """What each check says, by the result's fields."""
+    network, images, logits = Network(shown.problem.module), shown.images, shown.logits
+    most, least = logits.argmax(1), logits.argmin(1)
+    full = replace(explainer, wanted=replace(explainer.wanted, layers=tuple(maps.raw)))
+    alike = torch.equal(most, shown.classes)
+    likely = maps if alike else full.maps(network, images, most)
+    unlikely = full.maps(network, images, least)
 
-    Args:
-        problem: The network.
-        images: Shape (n, C, H, W).
-        classes: Class whose logit is explained, shape (n,).
-        layers: Layers by name; if empty, the last layer of each resolution that the logits
-            depend on.
+    def joined(of: Maps, pair: Any = None) -> torch.Tensor:
+        return full.combined(of, images.shape, pair)
 
-    Returns:
-        Maps of shape (n, rows, columns) by layer, in the order of the forward pass.
-
-    Raises:
-        ConfigurationError: A named layer does not exist or has no spatial output.
-    """
-    inputs = images.detach().clone().requires_grad_(True)
-    with captured(problem.module) as outputs:
-        logits = outputs_of(problem.module, Batch(inputs, classes))
-    grids = {name: grid_of(output, images.shape) for name, output in outputs.items()}
-    spatial_names = [name for name, grid in grids.items() if grid is not None]
-    for name in layers:
-        if name not in spatial_names:
-            raise ConfigurationError(
-                f"there is no layer '{name}' with a spatial output{nearest(name, spatial_names)}",
-                f"choose among: {', '.join(spatial_names) or 'there is none'}",
+    meta, meta_sensitivity, meta_agreement = checks.meta(shown)
+    randomization, randomized, beyond = checks.randomization(shown)
+    curves, lower, higher = checks.deletion(shown)
+    on_ink, uniform = checks.ink(shown)
+    confidence = shown.workspace.confidence
+    return {
+        "class_sensitivity": averaged(
+            rank_correlations(joined(likely), joined(unlikely)), confidence, "combined maps"
+        ),
+        "meta_class_sensitivity": meta_sensitivity,
+        "meta_agreement": meta_agreement,
+        "randomized": randomized,
+        "randomized_beyond": beyond,
+        "deletion_gain": lower,
+        "insertion_gain": higher,
+        "noise_agreement": checks.noise(shown),
+        "ink_share": on_ink,
+        "ink_uniform": uniform,
+        "degenerate": _degenerate(maps),
+        "meta": None if meta is None else _numpy(meta),
+        "pairs": {
+            f"{pair.virtual}_{pair.aggregation}": PairMaps(
+                _numpy(joined(maps, pair)),
+                averaged(
+                    rank_correlations(joined(likely, pair), joined(unlikely, pair)),
+                    confidence,
+                    "combined maps",
+                ),
+                averaged(rank_correlations(shown.plain, joined(maps, pair)), confidence, ""),
             )
-    names = list(layers) or spatial_names
-    if not names:
-        return {}
-    target = logits.gather(1, classes[:, None]).sum()
-    slopes = torch.autograd.grad(target, [outputs[name] for name in names], allow_unused=True)
-    maps: Maps = {}
-    kept_grids: dict[str, Grid] = {}
-    for name, slope in zip(names, slopes, strict=True):
-        grid = grids[name]
-        if slope is None or grid is None:
-            continue
-        activation = spatial(outputs[name].detach(), grid)
-        maps[name] = activation.norm(dim=1) * spatial(slope, grid).norm(dim=1)
-        kept_grids[name] = grid
-    return maps if layers else _last_of_each_resolution(maps, kept_grids)
+            for pair in maps.more
+        },
+        "sheet": checks.sheet(shown),
+        "randomization": randomization,
+        "curves": curves,
+    }
 
 
-def _last_of_each_resolution(maps: Maps, grids: dict[str, Grid]) -> Maps:
-    """Of all maps, the last one of each resolution that is not zero everywhere."""
-    last: dict[tuple[int, int], str] = {}
-    for name, raw in maps.items():
-        if bool(raw.any()):
-            last[grids[name].rows, grids[name].columns] = name
-    chosen = set(last.values())
-    return {name: raw for name, raw in maps.items() if name in chosen}
+def _curved(
+    problem: Problem,
+    config: SaliencyConfig,
+    workspace: Workspace,
+    chosen: Chosen,
+    given: torch.Tensor | None,
+    pairs: Any,
+) -> dict[str, Any]:
+    """Curvature and saliency together, by the result's fields."""
+    if pairs is None:
+        off = Estimate.missing("it was not asked for: --curvature 1")
+        return {"mean_sharpness": off, "sharpest_share": off, "curvature": None, "ranking": None}
+    if not len(chosen.batch.targets) or not chosen.batch.targets.numel():
+        raise ConfigurationError(
+            "maps along eigenvectors are of each image's loss, and image files have no targets",
+            "leave --curvature out, or choose images of the data",
+        )
+    maps = curvature_maps(problem, chosen.batch, pairs, at_once=config.at_once)
+    table, mean, share = ranking(problem, pairs[2][0], config.ranked, workspace)
+    return {
+        "mean_sharpness": mean,
+        "sharpest_share": share,
+        "curvature": maps,
+        "ranking": table,
+    }
+
+
+def _degenerate(maps: Maps) -> Estimate:
+    odd = torch.stack([normalized(raw)[1] for raw in maps.raw.values()])
+    count, whole = int(odd.sum()), odd.numel()
+    return Estimate.exact(count / whole, method=f"{count} of {whole} maps of an image at a layer")
 
 
 def _no_images(inputs: Inputs) -> str:
@@ -153,54 +195,34 @@ def _no_images(inputs: Inputs) -> str:
     return ""
 
 
+_METRICS = (
+    "class_sensitivity",
+    "meta_class_sensitivity",
+    "meta_agreement",
+    "randomized",
+    "randomized_beyond",
+    "deletion_gain",
+    "insertion_gain",
+    "noise_agreement",
+    "ink_share",
+    "ink_uniform",
+    "degenerate",
+    "mean_sharpness",
+    "sharpest_share",
+)
+_ARRAYS = ("images", "indices", "predicted", "explained", "targets", "combined", "weights", "meta")
+_GROUPS = ("sheet", "randomization", "curves", "curvature", "ranking")
+
+
 def _nothing(reason: str) -> SaliencyResult:
-    return SaliencyResult(
-        class_sensitivity=Estimate.missing(reason),
-        images=None,
-        indices=None,
-        predicted=None,
-        targets=None,
-        combined=None,
-        maps={},
-    )
-
-
-def _normalized(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each map scaled to [0, 1], and which maps are constant; those become 0."""
-    low = raw.amin(dim=(1, 2), keepdim=True)
-    span = raw.amax(dim=(1, 2), keepdim=True) - low
-    constant = span == 0
-    scaled = torch.where(constant, torch.zeros_like(raw), (raw - low) / (span + constant))
-    return scaled, constant.flatten()
+    found: dict[str, Any] = dict.fromkeys(_METRICS, Estimate.missing(reason))
+    found |= dict.fromkeys((*_ARRAYS, *_GROUPS))
+    return SaliencyResult(**found, maps={}, pairs={})
 
 
 def _saliency_map(raw: torch.Tensor) -> SaliencyMap:
-    scaled, constant = _normalized(raw)
+    scaled, constant = normalized(raw)
     return SaliencyMap(raw=_numpy(raw), normalized=_numpy(scaled), degenerate=_numpy(constant))
-
-
-def _combined(maps: Maps, size: torch.Size) -> torch.Tensor:
-    """Geometric mean of the normalized maps, resized bilinearly to the images: (n, H, W)."""
-    resized = [
-        F.interpolate(
-            _normalized(raw)[0][:, None], size=tuple(size), mode="bilinear", align_corners=False
-        )[:, 0]
-        for raw in maps.values()
-    ]
-    return torch.stack(resized).prod(dim=0) ** (1 / len(resized))
-
-
-def _sensitivity(most: torch.Tensor, least: torch.Tensor, confidence: float) -> Estimate:
-    """Mean Spearman correlation of the two classes' maps over the images where it is defined."""
-    found = []
-    for one, other in zip(_numpy(most), _numpy(least), strict=True):
-        if np.ptp(one) > 0 and np.ptp(other) > 0:
-            found.append(float(spearmanr(one.ravel(), other.ravel()).statistic))
-    if len(found) < 2:
-        return Estimate.missing("fewer than two images have maps that vary")
-    return mean_of(
-        found, confidence, method=f"mean over {len(found)} of {len(most)} images, combined maps"
-    )
 
 
 def _numpy(values: torch.Tensor) -> np.ndarray:

@@ -10,12 +10,20 @@ from torch import nn
 from torch.nn import functional as F
 
 from lla.analyses.saliency import SaliencyConfig
-from lla.analyses.saliency.capture import grid_of, spatial
-from lla.analyses.saliency.run import norm_grad, run
+from lla.analyses.saliency.maps import Network, Wanted, layer_maps
+from lla.analyses.saliency.run import run
+from lla.analyses.saliency.targets import Score
+from lla.analyses.saliency.tokens import grid_of, spatial
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.errors import ConfigurationError
 from lla.problem import Problem, from_objects
+
+
+def norm_grad(problem, images, classes, layers=()):
+    score = Score("logit", problem.objective.loss)
+    wanted = Wanted(layers=tuple(layers))
+    return layer_maps(Network(problem.module), images, classes, score, wanted).raw
 
 
 def convnet() -> nn.Sequential:
