@@ -32,19 +32,20 @@ class SampleForms(GaussNewton):
     """
 
     def forms(
-        self, vectors: torch.Tensor, weights: torch.Tensor | None = None
+        self, vectors: torch.Tensor, weights: torch.Tensor | None = None, *, sums: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Each sample's vᵀG_iv, and the sums Σ_i w_i G_i v.
 
         Args:
             vectors: float64, shape (b, P).
             weights: w, shape (b, n); None for ones.
+            sums: Whether the sums are asked for; else they are zero.
 
         Returns:
             float64, shapes (b, n) and (b, P).
         """
         along = vectors.to(self._theta.dtype)
-        sums, parts, start = torch.zeros_like(vectors), [], 0
+        total, parts, start = torch.zeros_like(vectors), [], 0
         with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
             for index, batch in enumerate(self._problem.batches(self._batches)):
                 graph, _ = self._kept.get(index) or self._graph(index, batch)
@@ -55,17 +56,19 @@ class SampleForms(GaussNewton):
                     weighed = self._weigh(graph, forward, keep=True)
                     flat = (forward * weighed).reshape(batch.samples, -1)
                     parts.append((row, place, flat.double().sum(1)))
+                    if not sums:
+                        continue
                     if own is not None:
                         shape = (1, batch.samples, *[1] * (weighed.ndim - 2))
                         weighed = weighed * own[row].view(shape)
-                    sums[row] += slopes_along(graph.outputs, self._theta, weighed, keep=True)[0]
+                    total[row] += slopes_along(graph.outputs, self._theta, weighed, keep=True)[0]
                 start = place.stop
                 del graph
         forms = torch.empty(len(vectors), start, dtype=torch.float64, device=self.device)
         for row, place, values in parts:
             forms[row, place] = values
         self._on_products(len(vectors))
-        return forms, sums
+        return forms, total
 
 
 class Samples:

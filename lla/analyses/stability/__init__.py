@@ -31,7 +31,7 @@ class StabilityConfig(Config):
         False, description="training drew the samples of a batch with replacement"
     )
     curvature_samples: int = Field(
-        128, ge=8, description="samples whose own curvature is taken, drawn if there are more"
+        96, ge=8, description="samples whose own curvature is taken, drawn if there are more"
     )
     exact_parameters: int = Field(
         300, ge=0, description="parameters up to which the exact threshold is computed; 0: never"

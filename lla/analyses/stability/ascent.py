@@ -10,7 +10,7 @@ from lla.curvature.samples import SampleForms
 
 __all__ = ["ascended"]
 
-_STEPS = 15
+_STEPS = 8
 _MORE = 60  # steps where a step costs next to nothing
 _FEW = 64
 _GAIN = 1e-12
@@ -20,6 +20,7 @@ _HALVINGS = 6
 def ascended(
     forms: SampleForms,
     starts: Sequence[torch.Tensor],
+    probe: torch.Tensor,
     shares: torch.Tensor,
     p: float,
     unit: float,
@@ -33,18 +34,17 @@ def ascended(
     Args:
         forms: Products of the samples that the ascent is made on.
         starts: Vectors, shape (P,).
+        probe: A random vector, shape (P,), by which that sample is found.
         shares: What each sample weighs in a mean, shape (u,).
         p: The share of the samples' noise in a batch.
         unit: Mean weight of a sample in the loss.
     """
     ascent = _Ascent(forms, shares, p, unit)
-    found = [vector for start in starts[:1] for vector in ascent.run(start)]
-    own, _ = forms.forms(starts[-1][None])
+    own, _ = forms.forms(probe[None], sums=False)
     single = torch.zeros_like(shares)
-    single[int(own[0].argmax())] = 1.0
-    _, along = forms.forms(starts[-1][None], single[None])
-    found += ascent.run(along[0])
-    return found
+    single[int((shares * own[0]).argmax())] = 1.0
+    _, along = forms.forms(probe[None], single[None])
+    return [found for start in (*starts, along[0]) for found in ascent.run(start)]
 
 
 class _Ascent:
@@ -87,7 +87,7 @@ class _Ascent:
         return None
 
     def _value(self, vector: torch.Tensor) -> tuple[float, torch.Tensor]:
-        forms, _ = self._forms.forms(vector[None])
+        forms, _ = self._forms.forms(vector[None], sums=False)
         q = forms[0] / self._unit
         mean = float(self._shares @ q)
         if not mean > 0:

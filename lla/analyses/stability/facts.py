@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.dropout import _DropoutNd
 
 from lla.analyses.shared import BASE_EVALUATION, GRADIENT
-from lla.analyses.spectral import quotient
+from lla.analyses.spectral import spectral
 from lla.analyses.stability.conditions import TrainingRun
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
@@ -121,7 +121,8 @@ def distance_from_minimum(problem: Problem, workspace: Workspace, interpolates: 
     square = float(slope @ slope)
     if interpolates.value == 1.0 or not square:
         return ""
-    curvature = quotient(slope, "hessian", problem, workspace).value
+    product = workspace.get(spectral("hessian").operator, problem)(slope)
+    curvature = float(slope @ product) / square
     gain = square / (2 * curvature) if curvature > 0 else math.inf
     if gain <= _NEAR * abs(loss):
         return ""

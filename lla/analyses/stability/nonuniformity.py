@@ -17,7 +17,7 @@ from lla.seeding import gaussian
 __all__ = ["nonuniformity"]
 
 _PRODUCTS = 200
-_FEW = 12  # products where each costs
+_FEW = 8  # products where each costs
 _TOLERANCE = 1e-7
 
 

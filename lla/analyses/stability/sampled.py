@@ -106,7 +106,7 @@ class _Gathering:
             exact=self._exact(),
             nonuniformity=self._nonuniformity(),
             loss=self.workspace.get(BASE_EVALUATION, self.problem).loss,
-            mean_form=self._mean_form() if norms else 0.0,
+            mean_form=self._mean_form() if norms and self.problem.loss_name == "mse" else 0.0,
             why=self.why,
         )
 
@@ -139,9 +139,9 @@ class _Gathering:
         vectors = [top]
         seed = self.workspace.seed
         noise = gaussian(len(top), seed, "ascent", 0).to(top.device)
-        for share in dict.fromkeys((self.share, 1.0)):
+        for share, starts in ((1.0, ()), (self.share, (top,))):
             if share:
-                vectors += ascended(subset, (top, noise), shares, share, self.unit)
+                vectors += ascended(subset, starts, noise, shares, share, self.unit)
         forms, sums = self._forms().forms(torch.stack(vectors))
         matrix = self._matrix(noise, subset)
         subset.release()
@@ -165,7 +165,7 @@ class _Gathering:
         """Whether H_i are their Gauss–Newton matrices: by vᵀH_iv of a random v on some samples."""
         positions = self.draws.positions[:_PROBED]
         unit = probe / probe.norm()
-        gauss_newton = subset.forms(unit[None])[0][0, : len(positions)]
+        gauss_newton = subset.forms(unit[None], sums=False)[0][0, : len(positions)]
         batch = self.problem.data.select(positions)
         products = [self.samples.products(part, unit) for part in self.samples.chunks(batch)]
         exact = torch.cat(products) @ unit
