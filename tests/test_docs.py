@@ -88,3 +88,13 @@ def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
         lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
     exec(blocks("docs/compare.md")[0], {})
     assert capsys.readouterr().out.startswith("larger 1.98")
+
+
+def test_the_false_alarm_of_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs/stability.md").read_text()
+    exec(blocks("docs/stability.md")[0], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert "\n".join(lines[:2]) in text
+    assert lines[0].endswith("0.667")
+    assert lines[1].endswith("1.333")
+    assert float(lines[2].split()[1]) < 1e-6

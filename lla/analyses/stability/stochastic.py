@@ -326,7 +326,7 @@ def norms_rule(run: TrainingRun, known: SampleCurvature) -> Condition:
 
     With heavy-ball momentum β: 2(1−β)tr / ((1−p−2β/(1+β))‖H‖_F² + p·mean ‖H_i‖_F²).
     """
-    id, title = "norms", "norms of H and H_i"
+    id, title = "norms", "norms of samples' H"
     norms, p, beta, shift = known.norms, run.share, run.momentum, run.weight_decay
     why = "" if norms else known.reason("norms")
     if run.rule.looks_ahead:
