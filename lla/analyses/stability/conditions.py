@@ -273,10 +273,10 @@ def _excluded_by_rank(run: TrainingRun) -> str:
         excluded = "weight decay gives every sample's Hessian full rank"
     if not excluded and run.rule.looks_ahead:
         excluded = "Nesterov's momentum has no such form"
-    if not excluded and run.full_batch:
-        excluded = FULL
     if not excluded and not run.interpolates:
         excluded = "it holds at interpolating minima, and some samples are not fitted"
+    if not excluded and run.full_batch:
+        excluded = FULL
     return excluded
 
 

@@ -187,8 +187,11 @@ def _over_batch_sizes(training: TrainingRun, known: _Known) -> BatchSizes:
     for end in ("value", "low", "high"):
         limits = [
             [
-                getattr(rule.max_lr, end) if rule.excluded in ("", FULL) else np.nan
-                for rule in rules.values()
+                # At B = n a form of the noise ends in one of gradient descent; rule 2 knows no B.
+                getattr(rule.max_lr, end)
+                if not rule.excluded or (rule.excluded == FULL and name != "trace")
+                else np.nan
+                for name, rule in rules.items()
             ]
             for rules, _ in rows
         ]
