@@ -144,7 +144,7 @@ def test_only_figures_of_ours_are_replaced(tmp_path, kind):
     foreign = (tmp_path / f"summary.{kind}").read_bytes()
     ours.unlink()
     with pytest.raises(ReportError, match=f"summary.{kind} is there already, and no fig") as seen:
-        save(report, tmp_path, (kind,), only=("stability", "summary"))
+        save(report, tmp_path, (kind,), only=("saliency", "summary"))
     assert "another folder" in seen.value.remedy
     assert (tmp_path / f"summary.{kind}").read_bytes() == foreign
     assert os.listdir(tmp_path) == [f"summary.{kind}"]
