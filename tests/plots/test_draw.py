@@ -188,9 +188,9 @@ def test_files_carry_title_and_digest_in_their_metadata(tmp_path):
     png, svg, pdf = save(build.report(), tmp_path, ("png", "svg", "pdf"), only=("saliency",))
     with Image.open(png) as picture:
         assert "sha256 0123456789ab" in picture.text["Description"]
-        assert picture.text["Title"].startswith("Largest stable learning rates")
+        assert picture.text["Title"].startswith("Where the network looks: NormGrad maps")
     assert "sha256 0123456789ab" in svg.read_text()
-    assert b"Largest stable learning rates" in pdf.read_bytes()
+    assert b"Where the network looks: NormGrad maps" in pdf.read_bytes()
 
 
 def test_vector_files_bring_their_letters(tmp_path):
