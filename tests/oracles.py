@@ -213,3 +213,23 @@ def second_moment_limit(hessians: np.ndarray, p: float) -> float:
     c = (np.kron(mean, eye) + np.kron(eye, mean)) / 2
     d = (1 - p) * np.kron(mean, mean) + p * np.mean([np.kron(h, h) for h in hessians], axis=0)
     return float(2 / np.linalg.eigvals(np.linalg.pinv(c) @ d).real.max())
+
+
+def second_moment_radius(
+    hessians: np.ndarray, p: float, lr: float, beta: float, nesterov: bool
+) -> float:
+    """Spectral radius of E[A ⊗ A] for the step A of SGD with momentum on (x, buffer), dense.
+
+    buffer ← β buffer + Hx and x ← x − η buffer; Nesterov: x ← x − η(Hx + β buffer).
+    """
+    size = hessians.shape[1]
+    eye = np.eye(size)
+
+    def step(hessian: np.ndarray) -> np.ndarray:
+        ahead, kept = (1 + beta, beta**2) if nesterov else (1.0, beta)
+        return np.block([[eye - lr * ahead * hessian, -lr * kept * eye], [hessian, beta * eye]])
+
+    mean = step(hessians.mean(axis=0))
+    moments = (1 - p) * np.kron(mean, mean)
+    moments += p * np.mean([np.kron(step(h), step(h)) for h in hessians], axis=0)
+    return float(np.abs(np.linalg.eigvals(moments)).max())

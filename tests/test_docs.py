@@ -122,3 +122,13 @@ def test_saliencys_commands_and_tables_name_what_there_is() -> None:
         )
     for name in (*VIRTUAL, *AGGREGATIONS):
         assert f"`{name}`" in text
+
+
+def test_the_false_alarm_of_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs/stability.md").read_text()
+    exec(blocks("docs/stability.md")[0], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert "\n".join(lines[:2]) in text
+    assert lines[0].endswith("0.667")
+    assert lines[1].endswith("1.333")
+    assert float(lines[2].split()[1]) < 1e-6

@@ -128,6 +128,7 @@ def batch_curvature(
     problem: Problem,
     batch: Batch,
     *,
+    decay: float = 0.0,
     way: Way = ONE_BY_ONE,
     on_step_down: Callable[[str], None] = lambda what: None,
 ) -> float:
@@ -138,6 +139,7 @@ def batch_curvature(
     Args:
         problem: Network, parameters and loss.
         batch: The step's samples.
+        decay: Weight decay λ in the loss: λθ is added to the gradient, λ to the curvature.
         way: How the product is made.
         on_step_down: Told what is given up where memory runs out.
 
@@ -147,9 +149,9 @@ def batch_curvature(
     whole = batch.samples if problem.has_batch_norm else problem.data.chunk
     parts = list(batch.chunks(whole))
     with problem.batch_statistics():
-        slope = gradient(problem, parts)
+        slope = gradient(problem, parts) + decay * problem.theta.double()
         square = float(slope @ slope)
         if not square:
             return math.nan
         product = Hessian(problem, parts, way=way, on_step_down=on_step_down)
-        return float(slope @ product(slope)) / square
+        return float(slope @ product(slope)) / square + decay

@@ -4,7 +4,7 @@ from lla.krylov.basis import Basis, orthonormalized
 from lla.krylov.eigen import Eigenpairs, Search, certified, extreme_eigenpairs
 from lla.krylov.known import Known
 from lla.krylov.lanczos import Krylov, Restart, block_lanczos
-from lla.krylov.operator import Difference, LinearOperator, Restricted
+from lla.krylov.operator import Difference, LinearOperator, Restricted, Scaled
 from lla.krylov.probes import ProbePlan, Probes, TraceSample, draw_probes
 from lla.krylov.quadrature import Quadrature, gauss_rule, smoothed_density
 from lla.krylov.trace import hutchpp, xtrace
@@ -21,6 +21,7 @@ __all__ = [
     "Quadrature",
     "Restart",
     "Restricted",
+    "Scaled",
     "Search",
     "TraceSample",
     "block_lanczos",

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Difference", "LinearOperator", "Restricted", "drawn"]
+__all__ = ["Difference", "LinearOperator", "Restricted", "Scaled", "drawn"]
 
 
 class LinearOperator(Protocol):
@@ -74,3 +74,24 @@ class Difference:
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
         """The products, of the vectors' own shape: (P,) or (b, P)."""
         return self._first(vectors) - self._second(vectors)
+
+
+class Scaled:
+    """S (A + λ) S with a diagonal S: curvature as a preconditioned optimizer sees it."""
+
+    def __init__(self, operator: LinearOperator, scale: torch.Tensor, shift: float = 0.0) -> None:
+        """Make the operator.
+
+        Args:
+            operator: A.
+            scale: S's diagonal, shape (P,).
+            shift: λ.
+        """
+        self.size, self.device, self.eps = operator.size, operator.device, operator.eps
+        self.note = str(getattr(operator, "note", ""))
+        self._operator, self._scale, self._shift = operator, scale, shift
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The products, of the vectors' own shape: (P,) or (b, P)."""
+        scaled = vectors * self._scale
+        return self._scale * (self._operator(scaled) + self._shift * scaled)

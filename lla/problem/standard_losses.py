@@ -134,7 +134,9 @@ def _mse(*, one_hot: bool = False, class_dim: int | None = None) -> LossFunction
         correct = None
         if one_hot:
             output, labels = labelled(output, batch.targets, class_dim, None)
-            target = F.one_hot(labels, output.shape[-1]).to(output.dtype)
+            # A comparison, unlike F.one_hot, reads no value: vmap takes it.
+            classes = torch.arange(output.shape[-1], device=labels.device)
+            target = (labels[:, None] == classes).to(output.dtype)
             right = (output.argmax(-1) == labels).sum()
             correct = (right, torch.full_like(right, labels.numel()))
         else:

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from lla.analyses.stability import StabilityResult
 from lla.numbers import number, outcome
+from lla_plots.batch_sizes import over_batch_sizes
 from lla_plots.style import (
     BLACK,
     OUTCOME_COLORS,
@@ -54,7 +55,7 @@ def figures(result: StabilityResult, caption: str) -> dict[str, Figure]:
         legend=_legend(result),
     )  # fmt: skip
     draw_conditions(figure.subplots(), result)
-    return {"stability": figure}
+    return {"stability": figure, **over_batch_sizes(result, caption)}
 
 
 def draw_conditions(axes: Axes, result: StabilityResult) -> None:

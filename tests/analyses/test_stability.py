@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-import lla.analyses.stability.run as stability_run
+import lla.analyses.stability.batches as stability_run
 from lla.analyses.stability.conditions import (
     Condition,
     Curvature,
@@ -130,7 +130,8 @@ def test_weight_decay_shifts_the_hessian() -> None:
     ("run", "word"),
     [
         (run_of(1, 4, optimizer="adam"), "preconditioned"),
-        (run_of(1, 4, momentum=0.9), "momentum"),
+        (run_of(1, 4, momentum=0.9, nesterov=True), "momentum"),
+        (run_of(1, 4, weight_decay=0.1), "rank"),
         (run_of(1, 4, elsewhere="this is split 'test'"), "split"),
         (run_of(1, 4, frozen="batch norm"), "batch norm"),
         (run_of(1, 4, interpolates=False), "not fitted"),

@@ -28,7 +28,7 @@ from lla.analyses.saliency import (
     Sheet,
 )
 from lla.analyses.spectrum import Density, Layers, SpectrumResult
-from lla.analyses.stability import Conditions, StabilityResult
+from lla.analyses.stability import BatchSizes, Conditions, StabilityResult
 from lla.estimate import Estimate, Label, Verdict
 from lla.report import CheckpointFacts, Report, Stage
 
@@ -271,14 +271,41 @@ def landscape(hole=False, **changes):
     return replace(result, **changes)
 
 
+def batch_sizes():
+    """A sharpness that no batch size changes, noise that larger batches have less of, one point."""
+    sizes = np.array([1.0, 8.0, 64.0, 1437.0])
+    noise = 0.2 / (1 + 192 / sizes)
+    point = np.array([np.nan, np.nan, 0.07, np.nan])
+    limits = np.stack([np.full(4, 0.2), noise, point], axis=1)
+    least = np.minimum(noise, 0.2)
+    return BatchSizes(
+        sizes, ("λ_max (GD)", "norms of samples' H", "batch sharpness"), limits, 0.9 * limits,
+        1.2 * limits, least, 0.9 * least, 1.2 * least,
+    )  # fmt: skip
+
+
 def stability(lr=0.1, **changes):
     nan = math.nan
     outcomes = ("consistent", "violated", "not_applicable", "inconclusive", "at_edge")
     result = StabilityResult(
         lr=exact(lr) if lr else Estimate.missing("the learning rate is unknown; pass --lr"),
         batch_size=exact(64.0),
+        momentum=exact(0.0),
+        samples=exact(1437.0),
+        optimizer=Label("sgd", "without momentum"),
         sharpness_times_lr=certified(0.5),
+        lr_over_max_lr=sampled(2.0, 0.4),
         gd_max_lr=certified(0.2),
+        preconditioned_lambda_max=Estimate.missing("sgd has no preconditioner"),
+        preconditioned_max_lr=Estimate.missing("sgd has no preconditioner"),
+        nonuniformity=sampled(3.0),
+        nonuniformity_max_lr=sampled(0.15, 0.02),
+        alignment=Estimate.missing("it is of the square loss"),
+        alignment_max_lr=Estimate.missing("it is of the square loss"),
+        eigenvector_max_lr=certified(0.15),
+        norms_max_lr=sampled(0.12, 0.02),
+        directions_max_lr=certified(0.14),
+        exact_max_lr=Estimate.missing("for networks of up to 300 parameters"),
         trace_max_lr=certified(0.05),
         trace_frobenius_max_lr=Estimate.missing("it holds for the square loss only"),
         batch_sharpness=sampled(20.0, converged=False),
@@ -292,6 +319,7 @@ def stability(lr=0.1, **changes):
             np.array([0.21, 0.06, nan, np.inf, np.inf]),
             outcomes,
         ),
+        batch_sizes=batch_sizes(),
         verdicts=tuple(
             Verdict(f"stability.{name}", outcome, f"why {name}")
             for name, outcome in zip("abcde", outcomes, strict=True)

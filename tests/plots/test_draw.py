@@ -16,6 +16,7 @@ ALL = [
     "spectrum",
     "layers",
     "stability",
+    "stability_batches",
     "landscape",
     "landscape_contour",
     "surface",
@@ -45,7 +46,7 @@ def test_only_what_is_asked_for(only, names):
 
 def test_missing_results_leave_out_their_figures():
     report = build.report(saliency=build.no_saliency(), landscape=None)
-    assert list(draw(report)) == ["spectrum", "layers", "stability", "summary"]
+    assert list(draw(report)) == ["spectrum", "layers", "stability", "stability_batches", "summary"]
 
 
 def test_the_summary_answers_the_questions_of_a_reader():
@@ -103,9 +104,9 @@ def test_the_summary_of_a_bare_report():
 
 def test_saved_files_are_whole_and_repeat(tmp_path):
     report = build.report()
-    first = save(report, tmp_path / "a", ("png", "svg", "pdf"), only=("stability",))
-    second = save(report, tmp_path / "b", ("png", "svg", "pdf"), only=("stability",))
-    assert [path.name for path in first] == ["stability.png", "stability.svg", "stability.pdf"]
+    first = save(report, tmp_path / "a", ("png", "svg", "pdf"), only=("saliency",))
+    second = save(report, tmp_path / "b", ("png", "svg", "pdf"), only=("saliency",))
+    assert [path.name for path in first] == ["saliency.png", "saliency.svg", "saliency.pdf"]
     starts = (b"\x89PNG", b"<?xml", b"%PDF")
     for one, other, start in zip(first, second, starts, strict=True):
         assert one.read_bytes().startswith(start)
@@ -116,11 +117,11 @@ def test_saved_files_are_whole_and_repeat(tmp_path):
 def test_a_folder_that_cannot_be_is_an_error_of_ours(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="cannot be written"):
-        save(build.report(), tmp_path / "file" / "folder", only=("stability",))
+        save(build.report(), tmp_path / "file" / "folder", only=("saliency",))
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    (old,) = save(build.report(), tmp_path, only=("stability",))
+    (old,) = save(build.report(), tmp_path, only=("saliency",))
     before = old.read_bytes()
 
     def full(_):
@@ -128,31 +129,31 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ReportError, match="No space left"):
-        save(build.report(), tmp_path, only=("stability",))
+        save(build.report(), tmp_path, only=("saliency",))
     assert old.read_bytes() == before
-    assert os.listdir(tmp_path) == ["stability.png"]
+    assert os.listdir(tmp_path) == ["saliency.png"]
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_only_figures_of_ours_are_replaced(tmp_path, kind):
     report = build.report()
-    save(report, tmp_path, (kind,), only=("stability",))
-    (ours,) = save(report, tmp_path, (kind,), only=("stability",))
+    save(report, tmp_path, (kind,), only=("saliency",))
+    (ours,) = save(report, tmp_path, (kind,), only=("saliency",))
     figure = plt.Figure()
     figure.savefig(tmp_path / f"summary.{kind}")
     foreign = (tmp_path / f"summary.{kind}").read_bytes()
     ours.unlink()
     with pytest.raises(ReportError, match=f"summary.{kind} is there already, and no fig") as seen:
-        save(report, tmp_path, (kind,), only=("stability", "summary"))
+        save(report, tmp_path, (kind,), only=("saliency", "summary"))
     assert "another folder" in seen.value.remedy
     assert (tmp_path / f"summary.{kind}").read_bytes() == foreign
     assert os.listdir(tmp_path) == [f"summary.{kind}"]
 
 
 def test_a_folder_is_not_replaced(tmp_path):
-    (tmp_path / "stability.png").mkdir()
+    (tmp_path / "saliency.png").mkdir()
     with pytest.raises(ReportError, match="is a folder"):
-        save(build.report(), tmp_path, only=("stability",))
+        save(build.report(), tmp_path, only=("saliency",))
 
 
 def test_an_unknown_format_is_refused(tmp_path):
@@ -163,7 +164,7 @@ def test_an_unknown_format_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("width", "inches"), [("full", 180), ("column", 85), ("120mm", 120)])
 def test_figures_have_the_width_that_is_asked_for(tmp_path, width, inches):
-    (path,) = save(build.report(), tmp_path, ("png",), ("stability",), width)
+    (path,) = save(build.report(), tmp_path, ("png",), ("saliency",), width)
     with Image.open(path) as picture:
         assert picture.width / 200 * 25.4 == pytest.approx(inches, abs=0.2)
 
@@ -184,16 +185,16 @@ def test_text_is_large_enough_to_read_at_every_width():
 
 
 def test_files_carry_title_and_digest_in_their_metadata(tmp_path):
-    png, svg, pdf = save(build.report(), tmp_path, ("png", "svg", "pdf"), only=("stability",))
+    png, svg, pdf = save(build.report(), tmp_path, ("png", "svg", "pdf"), only=("saliency",))
     with Image.open(png) as picture:
         assert "sha256 0123456789ab" in picture.text["Description"]
-        assert picture.text["Title"].startswith("Largest stable learning rates")
+        assert picture.text["Title"].startswith("Where the network looks: NormGrad maps")
     assert "sha256 0123456789ab" in svg.read_text()
-    assert b"Largest stable learning rates" in pdf.read_bytes()
+    assert b"Where the network looks: NormGrad maps" in pdf.read_bytes()
 
 
 def test_vector_files_bring_their_letters(tmp_path):
-    svg, pdf = save(build.report(), tmp_path, ("svg", "pdf"), only=("stability",))
+    svg, pdf = save(build.report(), tmp_path, ("svg", "pdf"), only=("saliency",))
     # Paths in the SVG: nothing to look for on the reader's machine.
     assert "<text" not in svg.read_text()
     assert "font-family" not in svg.read_text()

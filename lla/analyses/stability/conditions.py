@@ -1,8 +1,9 @@
-"""The conditions of dynamical stability as pure functions of a few numbers.
+"""Conditions of dynamical stability as pure functions of a few numbers, and their verdicts.
 
-Each gives the largest learning rate it allows, or the reason why it does not apply. Numbers follow
-Wu & Su (ICML 2023): 1 is λ_max ≤ 2/η, 2 is tr(H) ≤ 2/η at batch size 1, 3 combines trace and
-Frobenius norm; the batch sharpness is Andreyev & Beneventano's (arXiv 2412.20553).
+Each gives the largest learning rate it allows, or the reason why it does not apply. Here are those
+that need the Hessian's own numbers: 1, λ_max ≤ 2/η; 2, tr(H) ≤ 2/η at batch size 1, and 3, trace
+and Frobenius norm (Wu & Su, ICML 2023); 7, the batch sharpness (Andreyev & Beneventano,
+arXiv 2412.20553). Those of the samples' curvature are in :mod:`lla.analyses.stability.stochastic`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from lla.analyses.stability.second_moments import Rule, gradient_descent_factor
 from lla.estimate import Estimate, Verdict
 
 __all__ = [
+    "FULL",
+    "UNITS",
     "Condition",
     "Curvature",
     "TrainingRun",
+    "adaptive_rule",
     "batch_sharpness_rule",
+    "excluded_with_noise",
     "gradient_descent_rule",
+    "inverse",
     "judge",
     "noise_share",
     "smallest_limit",
@@ -26,8 +33,10 @@ __all__ = [
     "trace_rule",
 ]
 
-_UNITS = "learning rate"
+UNITS = "learning rate"
+FULL = "full batches have no sampling noise: rule 1 is exact"
 _NO_BATCH_SIZE = "the batch size is unknown; pass --batch-size"
+ADAPTIVE = ("adam", "adamw", "rmsprop")
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,13 @@ class TrainingRun:
         momentum: Heavy-ball or Nesterov momentum β.
         nesterov: Whether the momentum is Nesterov's.
         weight_decay: Of SGD, in the loss: it shifts the Hessian by as much.
+        betas: Adam's two decay rates.
         batch_size: B, or None.
         samples: n, size of the training set.
+        replacement: Whether batches are drawn with replacement.
         elsewhere: Why the analysed data is not the training data, or "".
         frozen: Why the analysed loss is not the one trained on, or "".
+        away: Why these weights are not near a minimum, or "".
         subset: Whether only a part of the training set was analysed.
         square_loss: Whether the loss is the square loss.
         outputs: K, number of network outputs per sample.
@@ -55,10 +67,13 @@ class TrainingRun:
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
     batch_size: int | None = None
     samples: int = 0
+    replacement: bool = False
     elsewhere: str = ""
     frozen: str = ""
+    away: str = ""
     subset: bool = False
     square_loss: bool = False
     outputs: int = 1
@@ -67,16 +82,36 @@ class TrainingRun:
     @property
     def full_batch(self) -> bool:
         """Whether every step sees the whole training set."""
-        return self.batch_size is not None and self.batch_size >= self.samples
+        full = self.batch_size is not None and self.batch_size >= self.samples
+        return full and not self.replacement
+
+    @property
+    def rule(self) -> Rule:
+        """How SGD's steps are made of gradients."""
+        return Rule(self.momentum, self.nesterov)
+
+    @property
+    def share(self) -> float:
+        """P, the share of the samples' noise in a batch; 1 where the batch size is unknown."""
+        size = self.batch_size or 1
+        return 1 / size if self.replacement else noise_share(size, self.samples)
 
 
 @dataclass(frozen=True)
 class Curvature:
-    """What the conditions need to know of the Hessian."""
+    """What the conditions need to know of the Hessian, or of the matrix in its place.
+
+    Attributes:
+        largest: λ_max.
+        trace: tr(H).
+        frobenius: ‖H‖_F.
+        note: Which matrix it is, where it is not the Hessian.
+    """
 
     largest: Estimate
     trace: Estimate
     frobenius: Estimate
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,6 +124,7 @@ class Condition:
         max_lr: Largest learning rate it allows.
         excluded: Why it does not apply here, or "".
         note: What else to know of it.
+        indicates: Why a learning rate above it is not yet unstable, or "".
     """
 
     id: str
@@ -96,6 +132,7 @@ class Condition:
     max_lr: Estimate
     excluded: str = ""
     note: str = ""
+    indicates: str = ""
 
 
 def noise_share(batch_size: int, samples: int) -> float:
@@ -110,26 +147,56 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
 
     With momentum β the factor 2 becomes 2(1+β) (heavy ball) or 2(1+β)/(1+2β) (Nesterov).
     """
-    factor = 2 * (1 + run.momentum)
-    if run.nesterov:
-        factor /= 1 + 2 * run.momentum
+    factor = gradient_descent_factor(run.rule)
     shift = run.weight_decay if run.optimizer == "sgd" else 0.0
-    largest = replace(
-        curvature.largest,
-        value=curvature.largest.value + shift,
-        low=curvature.largest.low + shift,
-        high=curvature.largest.high + shift,
-    )
     words = f"{factor:.4g} / (λ_max + {shift:.3g})" if shift else f"{factor:.4g} / λ_max"
-    limit = _inverse(largest, factor, words, "λ_max is not positive: any learning rate is stable")
-    adaptive = "" if run.optimizer == "sgd" else f"{run.optimizer} needs the preconditioned Hessian"
+    otherwise = "λ_max is not positive: any learning rate is stable"
+    limit = inverse(_moved(curvature.largest, shift), factor, words, otherwise)
+    adaptive = (
+        f"{run.optimizer} steps by the preconditioned Hessian" if run.optimizer in ADAPTIVE else ""
+    )
     return Condition(
         "stability.gd",
         "λ_max (GD)",
         limit,
         excluded=run.elsewhere or run.frozen or adaptive,
-        note="estimated from a subset of the training data" if run.subset else "",
+        note=_subset(run),
     )
+
+
+def adaptive_rule(run: TrainingRun, largest: Estimate) -> Condition:
+    """Rule 1 of adaptive optimizers: the largest eigenvalue of the preconditioned Hessian.
+
+    With P of the optimizer's state (:mod:`lla.analyses.stability.preconditioned`), Adam is stable
+    up to 2(1+β₁)/((1−β₁)λ_max(P^-½HP^-½)) where P hardly changes, as it settles (Cohen et al.
+    2022, "Adaptive gradient methods at the edge of stability"); RMSprop up to 2(1+β)/λ_max.
+    AdamW's decay acts outside of P and momentum: for x ← (1−ηλ)x − ηm and m of decay β₁, -1 is an
+    eigenvalue at η((1−β₁)h + (1+β₁)λ) = 2(1+β₁).
+    """
+    title = "preconditioned λ_max"
+    if run.optimizer == "rmsprop":
+        factor = 2 * (1 + run.momentum)
+    else:
+        beta = run.betas[0]
+        factor = 2 * (1 + beta) / (1 - beta)
+    shift = run.weight_decay * factor / 2 if run.optimizer == "adamw" else 0.0
+    words = f"{factor:.4g} / (λ_max(P^-½HP^-½){f' + {shift:.3g}' if shift else ''})"
+    why = largest.why or "no direction bends upwards: any learning rate is stable"
+    return Condition(
+        "stability.preconditioned",
+        title,
+        inverse(_moved(largest, shift), factor, words, why),
+        excluded=run.elsewhere or run.frozen,
+        note=_subset(run),
+    )
+
+
+def _moved(found: Estimate, shift: float) -> Estimate:
+    return replace(found, value=found.value + shift, low=found.low + shift, high=found.high + shift)
+
+
+def _subset(run: TrainingRun) -> str:
+    return "estimated from a subset of the training data" if run.subset else ""
 
 
 def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
@@ -139,18 +206,14 @@ def trace_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     """
     outputs = max(run.outputs, 1) if run.square_loss else 1
     words = f"{2 * outputs} / tr(H)"
-    limit = _inverse(curvature.trace, 2.0 * outputs, words, "tr(H) is not positive")
-    excluded = run.elsewhere or run.frozen or _excluded_with_noise(run)
-    if not excluded and not run.square_loss:
-        excluded = "it holds for the square loss only"
-    if not excluded and run.full_batch:
-        excluded = "full batches have no sampling noise: rule 1 is exact"
+    limit = inverse(curvature.trace, 2.0 * outputs, words, "tr(H) is not positive")
+    excluded = _excluded_by_rank(run)
+    if not excluded and run.momentum:
+        excluded = "with momentum, rule 3 is its form"
     if not excluded and run.batch_size is None:
         excluded = _NO_BATCH_SIZE
     if not excluded and run.batch_size != 1:
         excluded = f"it holds for batches of 1, and training used {run.batch_size}"
-    if not excluded and not run.interpolates:
-        excluded = "it holds at interpolating minima, and some samples are not fitted"
     return Condition("stability.trace", "tr H (SGD, B = 1)", limit, excluded)
 
 
@@ -158,34 +221,35 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     """Rule 3: η ≤ 2tr / ((1−p)‖H‖_F² + p·tr²/K), square loss with K outputs, interpolation.
 
     From the necessary form 6b of Mulayoff & Michaeli with rank-K per-sample Hessians, for which
-    ‖H_i‖_F² ≥ tr(H_i)²/K; K = 1 is the rule of Wu & Su.
+    ‖H_i‖_F² ≥ tr(H_i)²/K; K = 1 is the rule of Wu & Su. With heavy-ball momentum β, the same X = I
+    in :mod:`lla.analyses.stability.second_moments`: 2(1−β)tr / ((1−p−2β/(1+β))‖H‖_F² + p·tr²/K).
     """
-    excluded = run.elsewhere or run.frozen or _excluded_with_noise(run)
-    if not excluded and not run.square_loss:
-        excluded = "it holds for the square loss only"
-    if not excluded and run.full_batch:
-        excluded = "full batches have no sampling noise: rule 1 is exact"
-    if not excluded and not run.interpolates:
-        excluded = "it holds at interpolating minima, and some samples are not fitted"
+    excluded = _excluded_by_rank(run)
     if not excluded and run.batch_size is None:
         excluded = _NO_BATCH_SIZE
     id, title = "stability.trace_frobenius", "tr H and ‖H‖ (SGD)"
-    if excluded or run.batch_size is None:
-        return Condition(id, title, Estimate.missing(excluded, units=_UNITS), excluded)
-    p = noise_share(run.batch_size, run.samples)
-
-    def limit(trace: float, frobenius: float) -> float:
-        return 2 * trace / ((1 - p) * frobenius**2 + p * trace**2 / max(run.outputs, 1))
-
+    full = excluded == FULL
+    if (excluded and not full) or run.batch_size is None:
+        return Condition(id, title, Estimate.missing(excluded, units=UNITS), excluded)
+    p, beta, outputs = run.share, run.momentum, max(run.outputs, 1)
+    kept = 1 - p - 2 * beta / (1 + beta)
     trace, norm = curvature.trace, curvature.frobenius
     if trace.low <= 0:
         why = "tr(H) is not positive within its interval"
-        return Condition(id, title, Estimate.missing(why, units=_UNITS), why)
+        return Condition(id, title, Estimate.missing(why, units=UNITS), why)
+
+    def limit(trace: float, frobenius: float) -> float:
+        below = kept * frobenius**2 + p * trace**2 / outputs
+        return 2 * (1 - beta) * trace / below if below > 0 else math.inf
+
     corners = [limit(t, f) for t in (trace.low, trace.high) for f in (norm.low, norm.high)]
     # Neither end need be a corner in the trace: the limit is largest at tr² = (1−p)‖H‖²K/p.
-    peak = math.sqrt((1 - p) * max(run.outputs, 1) / p) * norm.low
+    peak = math.sqrt(max(kept, 0.0) * outputs / p) * norm.low if p else 0.0
     if trace.low < peak < trace.high:
         corners.append(limit(peak, norm.low))
+    if not math.isfinite(limit(trace.value, norm.value)):
+        why = "with this much momentum it sets no limit"
+        return Condition(id, title, Estimate.missing(why, units=UNITS), why)
     # Both intervals hold together with at least this confidence (Bonferroni).
     joint = max(0.0, trace.confidence + norm.confidence - 1)
     found = Estimate(
@@ -194,46 +258,74 @@ def trace_frobenius_rule(run: TrainingRun, curvature: Curvature) -> Condition:
         max(corners),
         joint,
         converged=trace.converged and norm.converged,
-        method=f"p = {p:.3g}, K = {run.outputs}",
-        units=_UNITS,
+        method=f"p = {p:.3g}, K = {run.outputs}{curvature.note}",
+        units=UNITS,
     )
-    return Condition(id, title, found)
+    return Condition(id, title, found, excluded)
+
+
+def _excluded_by_rank(run: TrainingRun) -> str:
+    """Why rules 2 and 3, which rest on samples of rank K at interpolation, do not apply, or ""."""
+    excluded = excluded_with_noise(run)
+    if not excluded and not run.square_loss:
+        excluded = "it holds for the square loss only"
+    if not excluded and run.weight_decay:
+        excluded = "weight decay gives every sample's Hessian full rank"
+    if not excluded and run.rule.looks_ahead:
+        excluded = "Nesterov's momentum has no such form"
+    if not excluded and not run.interpolates:
+        excluded = "it holds at interpolating minima, and some samples are not fitted"
+    if not excluded and run.full_batch:
+        excluded = FULL
+    return excluded
 
 
 def batch_sharpness_rule(run: TrainingRun, sharpness: Estimate) -> Condition:
-    """Batch sharpness settles near 2/η, also away from minima (Andreyev & Beneventano)."""
-    limit = _inverse(
-        sharpness,
-        2.0,
-        "2 / batch sharpness",
-        sharpness.why or "the batch sharpness is not positive",
-    )
+    """Rule 7: batch sharpness settles near 2/η, also away from minima (Andreyev & Beneventano).
+
+    With momentum it settles between 2(1−β)/η, of small batches, and 2(1+β)/η, of large ones
+    (Andreyev et al. 2026, arXiv 2604.14108): in between nothing is decided.
+    """
+    why = sharpness.why or "the batch sharpness is not positive"
+    factor, words = 2.0, "2 / batch sharpness"
+    note = _subset(run)
+    if run.full_batch:
+        factor = gradient_descent_factor(run.rule)
+        words = f"{factor:.4g} / batch sharpness"
+    limit = inverse(sharpness, factor, words, why)
+    if run.momentum and not run.full_batch and limit.exists:
+        below, above = 1 - run.momentum, gradient_descent_factor(run.rule) / 2
+        limit = replace(
+            limit,
+            value=limit.value * below,
+            low=limit.low * below,
+            high=limit.high * above,
+            method=f"2(1−β) / batch sharpness, of small batches, to {2 * above:.4g} over it",
+        )
     return Condition(
         "stability.batch_sharpness",
         "batch sharpness",
         limit,
-        excluded=_excluded_with_noise(run),
-        note="estimated from a subset of the training data" if run.subset else "",
+        excluded=run.elsewhere or _adaptive(run),
+        note=note,
     )
 
 
-def _excluded_with_noise(run: TrainingRun) -> str:
-    """Why the conditions on plain SGD do not apply, or ""."""
-    if run.elsewhere:
-        return run.elsewhere
-    if run.optimizer != "sgd":
-        return f"{run.optimizer} needs the preconditioned Hessian"
-    if run.momentum:
-        return "momentum needs the recursion of second moments"
-    if run.weight_decay:
-        return "weight decay shifts every sample's Hessian"
+def _adaptive(run: TrainingRun) -> str:
+    if run.optimizer in ADAPTIVE:
+        return f"{run.optimizer} steps by the preconditioned Hessian: it is of plain SGD"
     return ""
 
 
-def _inverse(estimate: Estimate, factor: float, method: str, otherwise: str) -> Estimate:
+def excluded_with_noise(run: TrainingRun) -> str:
+    """Why the conditions on SGD's noise do not apply, whatever the batch size, or ""."""
+    return run.elsewhere or run.frozen or _adaptive(run)
+
+
+def inverse(estimate: Estimate, factor: float, method: str, otherwise: str) -> Estimate:
     """Factor / estimate, with an open upper end where the interval reaches zero."""
     if not estimate.exists or estimate.value <= 0:
-        return Estimate.missing(otherwise, units=_UNITS)
+        return Estimate.missing(otherwise, units=UNITS)
     return Estimate(
         factor / estimate.value,
         factor / estimate.high,
@@ -241,7 +333,7 @@ def _inverse(estimate: Estimate, factor: float, method: str, otherwise: str) -> 
         estimate.confidence,
         converged=estimate.converged,
         method=method,
-        units=_UNITS,
+        units=UNITS,
     )
 
 
@@ -266,6 +358,10 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
     if abs(lr / limit.value - 1) <= edge:
         return Verdict(condition.id, "at_edge", f"{sizes}: within {edge:.0%}{note}")
     if lr > limit.high:
+        if condition.indicates:
+            return Verdict(
+                condition.id, "inconclusive", f"{sizes}: above it, and {condition.indicates}{note}"
+            )
         return Verdict(condition.id, "violated", f"{sizes}: above it{note}")
     if lr < limit.low:
         return Verdict(condition.id, "consistent", f"{sizes}: below it{note}")
@@ -273,10 +369,14 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
 
 
 def smallest_limit(conditions: Iterable[Condition]) -> Estimate:
-    """The smallest learning rate that any applicable condition allows."""
-    applicable = [item for item in conditions if not item.excluded and item.max_lr.exists]
+    """The smallest learning rate that any applicable condition allows; indicators left out."""
+    applicable = [
+        item
+        for item in conditions
+        if not item.excluded and not item.indicates and item.max_lr.exists
+    ]
     if not applicable:
-        return Estimate.missing("no condition applies", units=_UNITS)
+        return Estimate.missing("no condition applies", units=UNITS)
     highest = min(item.max_lr.high for item in applicable)
     # A condition that lies above another's whole interval has no part in the smallest.
     near = [item for item in applicable if item.max_lr.low <= highest]
@@ -290,5 +390,5 @@ def smallest_limit(conditions: Iterable[Condition]) -> Estimate:
         joint,
         converged=all(limit.converged for limit in limits),
         method="smallest over: " + ", ".join(item.title for item in near),
-        units=_UNITS,
+        units=UNITS,
     )

@@ -1,80 +1,218 @@
-"""Gather the facts of the training run, apply the conditions, give the verdicts."""
+"""Gather what the conditions rest on, apply them, give the verdicts."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
-from torch.nn.modules.dropout import _DropoutNd
 
-from lla.analyses.keeping import Tiles
-from lla.analyses.shared import BASE_EVALUATION
 from lla.analyses.spectral import spectral
-from lla.analyses.stability import ANALYSIS, Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability import BatchSizes, Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability.batches import batch_sharpness
 from lla.analyses.stability.conditions import (
+    ADAPTIVE,
+    FULL,
+    Condition,
     Curvature,
     TrainingRun,
+    adaptive_rule,
     batch_sharpness_rule,
+    excluded_with_noise,
     gradient_descent_rule,
     judge,
     smallest_limit,
     trace_frobenius_rule,
     trace_rule,
 )
+from lla.analyses.stability.facts import distance_from_minimum, interpolation, training_run
+from lla.analyses.stability.preconditioned import preconditioned_largest
+from lla.analyses.stability.sampled import sample_curvature
+from lla.analyses.stability.stochastic import (
+    SampleCurvature,
+    alignment,
+    alignment_rule,
+    directions_rule,
+    eigenvector_rule,
+    exact_rule,
+    nonuniformity_rule,
+    norms_rule,
+)
 from lla.analyses.workspace import Workspace
-from lla.curvature import batch_curvature
-from lla.estimate import Estimate, mean_of, samples_needed
+from lla.estimate import Estimate, Label, Verdict
 from lla.problem import Problem
-from lla.problem.forward import outputs_if_any
-from lla.seeding import permutation
 
 __all__ = ["run"]
 
-_PILOT = 10
-_INTERPOLATION = 0.01
+_SIZES = 13
+_NO_RATE = "the learning rate is unknown; pass --lr"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """All that the conditions rest on, whatever the batch size."""
+
+    curvature: Curvature
+    preconditioned: Estimate
+    samples: SampleCurvature
+    sharpness: Estimate
 
 
 def run(problem: Problem, config: StabilityConfig, workspace: Workspace) -> StabilityResult:
-    """Conditions 1 to 3 and the batch sharpness, with verdicts on the learning rate in use."""
-    interpolates = _interpolates(problem, workspace)
-    training = _training_run(problem, interpolates)
+    """Conditions 1 to 7, with verdicts on the learning rate in use."""
+    interpolates = interpolation(problem, workspace)
+    away = distance_from_minimum(problem, workspace, interpolates)
+    training = training_run(problem, interpolates, away, config.replacement)
+    known = _known(problem, config, workspace, training)
+    rules = _rules(training, known)
+    verdicts = tuple(judge(rule, training.lr, config.edge) for rule in rules.values())
+    limits = {name: rule.max_lr for name, rule in rules.items()}
+    smallest = smallest_limit(rules.values())
+    return StabilityResult(
+        lr=_given(training.lr, _NO_RATE),
+        batch_size=_given(training.batch_size, "the batch size is unknown; pass --batch-size"),
+        momentum=_given(training.momentum, ""),
+        samples=_given(training.samples, ""),
+        optimizer=Label(training.optimizer, _rule_in_words(training)),
+        interpolates=interpolates,
+        sharpness_times_lr=_times_lr(known.curvature.largest, training.lr),
+        lr_over_max_lr=_over(training.lr, smallest),
+        gd_max_lr=limits["gd"],
+        preconditioned_lambda_max=known.preconditioned,
+        preconditioned_max_lr=limits.get("preconditioned", known.preconditioned),
+        trace_max_lr=limits["trace"],
+        trace_frobenius_max_lr=limits["trace_frobenius"],
+        nonuniformity=known.samples.nonuniformity,
+        nonuniformity_max_lr=limits["nonuniformity"],
+        alignment=_alignment(training, known.samples),
+        alignment_max_lr=limits["alignment"],
+        eigenvector_max_lr=limits["eigenvector"],
+        norms_max_lr=limits["norms"],
+        directions_max_lr=limits["directions"],
+        exact_max_lr=limits["exact"],
+        batch_sharpness=known.sharpness,
+        batch_sharpness_max_lr=limits["batch_sharpness"],
+        sgd_max_lr=smallest,
+        conditions=_table(rules, verdicts),
+        batch_sizes=_over_batch_sizes(training, known),
+        verdicts=verdicts,
+    )
+
+
+def _known(
+    problem: Problem, config: StabilityConfig, workspace: Workspace, training: TrainingRun
+) -> _Known:
     hessian = spectral("hessian")
     curvature = Curvature(
         largest=workspace.get(hessian.lambda_max, problem),
         trace=workspace.get(hessian.trace, problem),
         frobenius=workspace.get(hessian.frobenius, problem),
     )
-    sharpness = _batch_sharpness(problem, training, config, workspace)
-    rules = (
-        gradient_descent_rule(training, curvature),
-        trace_rule(training, curvature),
-        trace_frobenius_rule(training, curvature),
-        batch_sharpness_rule(training, sharpness),
+    reason = excluded_with_noise(training)
+    if reason:
+        samples = SampleCurvature(why={"": reason}, nonuniformity=Estimate.missing(reason))
+    else:
+        samples = sample_curvature(problem, config, workspace, training.share, training.outputs)
+    return _Known(
+        curvature=curvature,
+        preconditioned=preconditioned_largest(problem, training, workspace),
+        samples=samples,
+        sharpness=batch_sharpness(problem, training, config, workspace),
     )
-    verdicts = tuple(judge(rule, training.lr, config.edge) for rule in rules)
-    return StabilityResult(
-        lr=_given(training.lr, "the learning rate is unknown; pass --lr"),
-        batch_size=_given(training.batch_size, "the batch size is unknown; pass --batch-size"),
-        sharpness_times_lr=_times_lr(curvature.largest, training.lr),
-        gd_max_lr=rules[0].max_lr,
-        trace_max_lr=rules[1].max_lr,
-        trace_frobenius_max_lr=rules[2].max_lr,
-        batch_sharpness=sharpness,
-        batch_sharpness_max_lr=rules[3].max_lr,
-        sgd_max_lr=smallest_limit(rules),
-        interpolates=interpolates,
-        conditions=Conditions(
-            names=tuple(rule.title for rule in rules),
-            max_lr=np.array([rule.max_lr.value for rule in rules]),
-            low=np.array([rule.max_lr.low for rule in rules]),
-            high=np.array([rule.max_lr.high for rule in rules]),
-            verdict=tuple(verdict.verdict for verdict in verdicts),
-        ),
-        verdicts=verdicts,
+
+
+def _rules(training: TrainingRun, known: _Known) -> dict[str, Condition]:
+    """Every condition by its name in ids and metrics, in the order of the figure."""
+    curvature, samples = known.curvature, known.samples
+    found = {"gd": gradient_descent_rule(training, curvature)}
+    if training.optimizer in ADAPTIVE:
+        found["preconditioned"] = adaptive_rule(training, known.preconditioned)
+    found |= {
+        "trace": trace_rule(training, curvature),
+        "trace_frobenius": trace_frobenius_rule(training, _of_rank(curvature, samples)),
+        "nonuniformity": nonuniformity_rule(training, curvature, samples),
+        "alignment": alignment_rule(training, samples),
+        "eigenvector": eigenvector_rule(training, samples),
+        "norms": norms_rule(training, samples),
+        "directions": directions_rule(training, samples),
+        "exact": exact_rule(training, samples),
+        "batch_sharpness": batch_sharpness_rule(training, known.sharpness),
+    }
+    return found
+
+
+def _of_rank(curvature: Curvature, samples: SampleCurvature) -> Curvature:
+    """The Hessian's trace and norm; those of Gauss–Newton where H_i are not of rank K."""
+    if samples.matrix == "H_i" or samples.norms is None:
+        return curvature
+    trace, frobenius = (samples.norms.estimate(column) for column in (0, 2))
+    return replace(
+        curvature,
+        trace=trace,
+        frobenius=frobenius.map(lambda x: x**0.5, method=frobenius.method),
+        note=f", {samples.matrix} in place of H",
     )
+
+
+def _alignment(training: TrainingRun, samples: SampleCurvature) -> Estimate:
+    if not training.square_loss:
+        return Estimate.missing("it is of the square loss")
+    return alignment(samples)
+
+
+def _table(rules: dict[str, Condition], verdicts: tuple[Verdict, ...]) -> Conditions:
+    limits = [rule.max_lr for rule in rules.values()]
+    return Conditions(
+        names=tuple(rule.title for rule in rules.values()),
+        max_lr=np.array([limit.value for limit in limits]),
+        low=np.array([limit.low for limit in limits]),
+        high=np.array([limit.high for limit in limits]),
+        verdict=tuple(verdict.verdict for verdict in verdicts),
+    )
+
+
+def _over_batch_sizes(training: TrainingRun, known: _Known) -> BatchSizes:
+    """What each condition allows at other batch sizes; NaN where it does not apply."""
+    rows = []
+    sizes = _sizes(training)
+    for size in sizes:
+        at = replace(training, batch_size=size)
+        rules = _rules(at, known)
+        if size != training.batch_size:
+            # It was measured at one batch size, and is another number at others.
+            unknown = Estimate.missing("it was measured at the training batch size alone")
+            rules["batch_sharpness"] = batch_sharpness_rule(at, unknown)
+        rows.append((rules, smallest_limit(rules.values())))
+    names = tuple(rule.title for rule in rows[0][0].values())
+    columns = []
+    for end in ("value", "low", "high"):
+        limits = [
+            [
+                # At B = n a form of the noise ends in one of gradient descent; rule 2 knows no B.
+                getattr(rule.max_lr, end)
+                if not rule.excluded or (rule.excluded == FULL and name != "trace")
+                else np.nan
+                for name, rule in rules.items()
+            ]
+            for rules, _ in rows
+        ]
+        columns.append((np.array(limits), np.array([getattr(least, end) for _, least in rows])))
+    return BatchSizes(
+        batch_size=np.array(sizes, dtype=np.float64),
+        names=names,
+        max_lr=columns[0][0],
+        low=columns[1][0],
+        high=columns[2][0],
+        smallest=columns[0][1],
+        smallest_low=columns[1][1],
+        smallest_high=columns[2][1],
+    )
+
+
+def _sizes(training: TrainingRun) -> list[int]:
+    """Batch sizes from 1 to n, evenly on a logarithmic axis, with the one in use."""
+    n = max(training.samples, 1)
+    found = {round(float(x)) for x in np.geomspace(1, n, _SIZES)}
+    return sorted(found | ({min(training.batch_size, n)} if training.batch_size else set()))
 
 
 def _given(value: float | None, why: str) -> Estimate:
@@ -83,175 +221,23 @@ def _given(value: float | None, why: str) -> Estimate:
 
 def _times_lr(largest: Estimate, lr: float | None) -> Estimate:
     if lr is None:
-        return Estimate.missing("the learning rate is unknown; pass --lr")
+        return Estimate.missing(_NO_RATE)
     return largest.map(lambda value: value * lr / 2, method="λ_max · η / 2")
 
 
-def _training_run(problem: Problem, interpolates: Estimate) -> TrainingRun:
-    facts, data = problem.training, problem.data
-    elsewhere = ""
-    if any(word in data.split.lower() for word in ("test", "val", "dev")):
-        elsewhere = f"the conditions speak of the training loss, and this is split '{data.split}'"
-    frozen = ""
-    samples = facts.samples or data.available
-    if problem.has_batch_norm:
-        frozen = _otherwise_normalized(problem, facts.batch_size, samples)
-    if any(isinstance(part, _DropoutNd) and part.p > 0 for part in problem.module.modules()):
-        elsewhere = elsewhere or "training used dropout, and the loss is analysed without it"
-    # Two samples: one has no statistics, where a layer has no running ones.
-    batch = problem.data.select(torch.arange(min(2, len(data))))
-    with torch.no_grad(), problem.running_statistics():
-        outputs = outputs_if_any(problem.module, batch)
-    return TrainingRun(
-        optimizer=facts.optimizer or "sgd",
-        lr=facts.lr,
-        momentum=facts.momentum,
-        nesterov=facts.nesterov,
-        weight_decay=facts.weight_decay,
-        batch_size=facts.batch_size,
-        samples=samples,
-        elsewhere=elsewhere,
-        frozen=frozen,
-        subset=len(data) < samples,
-        square_loss=problem.loss_name == "mse",
-        outputs=0 if outputs is None else outputs.numel() // batch.samples,
-        interpolates=interpolates.value == 1.0,
-    )
+def _over(lr: float | None, smallest: Estimate) -> Estimate:
+    if lr is None:
+        return Estimate.missing(_NO_RATE)
+    if not smallest.exists:
+        return Estimate.missing(smallest.why)
+    return smallest.map(lambda value: lr / value if value else np.inf, method=smallest.method)
 
 
-def _otherwise_normalized(problem: Problem, batch_size: int | None, samples: int) -> str:
-    """Why the loss that batch norm was trained on is not the analysed one, or ""."""
-    if problem.batch_norm == "running":
-        # Of a full batch, the loss that was trained on can be had.
-        full = batch_size is not None and batch_size >= samples and not problem.has_fixed_batch_norm
-        return (
-            "batch norm is analysed with running statistics, and training used each batch's"
-            f"{': --batch-norm batch' if full else ''}"
-        )
-    if batch_size is None:
-        return "batch norm makes a loss of each batch size, and it is unknown; pass --batch-size"
-    if batch_size < samples:
-        return (
-            "batch norm is analysed with the statistics of all samples, and training used those "
-            f"of batches of {batch_size}"
-        )
-    return ""
-
-
-def _interpolates(problem: Problem, workspace: Workspace) -> Estimate:
-    """Whether the loss is under 1 % of what the best constant prediction has."""
-    constant = _constant_loss(problem)
-    if constant is None:
-        return Estimate.missing(f"no reference is known for the loss '{problem.loss_name}'")
-    base = workspace.get(BASE_EVALUATION, problem)
-    fitted = base.loss <= _INTERPOLATION * constant
-    wrong = not math.isnan(base.accuracy) and base.accuracy < 1.0
-    method = f"1 if the loss is ≤ 1 % of a constant prediction's {constant:.3g} and none is wrong"
-    return Estimate.exact(float(fitted and not wrong), method=method)
-
-
-def _constant_loss(problem: Problem) -> float | None:
-    """Loss of the best constant prediction: the targets' variance, or the labels' entropy."""
-    if problem.loss_name not in ("mse", "cross_entropy", "nll") or not problem.data.targets.numel():
-        return None
-    outputs = problem.data.targets.reshape(len(problem.data), -1)
-    if problem.loss_args.get("shift"):
-        outputs = outputs[:, 1:]  # nothing predicts the first token
-    targets = outputs.reshape(-1)
-    labels = not targets.is_floating_point()
-    if problem.loss_name == "mse" and not labels:
-        return float(outputs.double().var(dim=0, correction=0).mean())
-    if not labels:
-        return None
-    kept = targets[targets != problem.loss_args.get("ignore_index", -100)]
-    shares = torch.bincount(kept).double() / len(kept)
-    if problem.loss_name == "mse":
-        return float((shares * (1 - shares)).mean())
-    return float(torch.special.entr(shares).sum())
-
-
-def _batch_sharpness(
-    problem: Problem, training: TrainingRun, config: StabilityConfig, workspace: Workspace
-) -> Estimate:
-    """E_B[g_BᵀH_B g_B / ‖g_B‖²] over random batches of the training batch size."""
-    size, available = training.batch_size, len(problem.data)
-    if size is None:
-        return Estimate.missing("the batch size is unknown; pass --batch-size")
-    if size > available:
-        return Estimate.missing(
-            f"a batch of {size} is larger than the {available} samples analysed"
-        )
-    if problem.has_fixed_batch_norm:
-        return Estimate.missing("the program has batch norm's running statistics built in")
-    if size == 1 and problem.has_batch_norm:
-        return Estimate.missing("batch norm has no statistics of a batch of 1")
-
-    way = replace(workspace.plan(problem).way, together=1, precision="same")
-
-    def quotient_on(chosen: torch.Tensor) -> float:
-        batch = problem.data.select(chosen)
-        return batch_curvature(problem, batch, way=way, on_step_down=workspace.steps_down.append)
-
-    if size == available:
-        value = quotient_on(torch.arange(available))
-        if math.isnan(value):
-            return Estimate.missing("the gradient is zero")
-        if size < training.samples:
-            return Estimate.missing("one batch alone was analysed: its spread is not known")
-        return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
-
-    quotients = _quotients(quotient_on, size, problem, config, workspace)
-    own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
-    own += ", products by central differences" if way.approximate else ""
-    defined = [value for value in quotients if not math.isnan(value)]
-    if len(defined) < _PILOT:
-        return Estimate.missing("the gradient of most batches is zero")
-    return mean_of(
-        defined,
-        workspace.confidence,
-        pilot=_PILOT,
-        method=f"mean over {len(defined)} random batches of {size}{own}",
-        units="loss",
-    ).within(config.batch_tolerance)
-
-
-def _quotients(
-    quotient_on: Callable[[torch.Tensor], float],
-    size: int,
-    problem: Problem,
-    config: StabilityConfig,
-    workspace: Workspace,
-) -> list[float]:
-    """ĝᵀHĝ of random batches, as many as the first ten say are needed; NaN without a gradient."""
-    quotients: list[float] = []
-    tiles = Tiles(
-        workspace.keeper,
-        "batch sharpness",
-        (ANALYSIS.name, *(ANALYSIS.depends or ())),
-        lambda: {"quotients": np.array(quotients)},
-    )
-    kept = tiles.load()
-    if kept:
-        quotients = kept["quotients"].tolist()
-    count = workspace.tally("batches")
-    with tiles.running():
-        while len(quotients) < (wanted := _batches_needed(quotients, config, workspace)):
-            index = len(quotients)
-            chosen = permutation(len(problem.data), workspace.seed, "batch sharpness", index)
-            quotients.append(quotient_on(chosen[:size]))
-            count(1)
-            workspace.progress.update(len(quotients), wanted, "batches")
-            tiles.step()
-    return quotients
-
-
-def _batches_needed(quotients: list[float], config: StabilityConfig, workspace: Workspace) -> int:
-    pilot = [value for value in quotients[:_PILOT] if not math.isnan(value)]
-    if len(quotients) < _PILOT:
-        return _PILOT
-    needed = (
-        samples_needed(pilot, config.batch_tolerance, workspace.confidence)
-        if len(pilot) > 1
-        else config.max_batches
-    )
-    return min(config.max_batches, max(_PILOT, needed))
+def _rule_in_words(training: TrainingRun) -> str:
+    if training.optimizer != "sgd":
+        return "as given"
+    kind = "Nesterov momentum" if training.nesterov else "heavy-ball momentum"
+    found = f"{kind} {training.momentum:g}" if training.momentum else "without momentum"
+    decay = f", weight decay {training.weight_decay:g} in the loss" * bool(training.weight_decay)
+    drawn = ", batches drawn with replacement" * training.replacement
+    return f"{found}{decay}{drawn}"

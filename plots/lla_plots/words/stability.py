@@ -30,7 +30,15 @@ def sections(result: StabilityResult) -> Sequence[Section]:
     """Whether it is stable at its learning rate."""
     outcome = _outcome(result.verdicts)
     answer, lead = _answer(result, outcome)
-    shown = Shown("stability", "The largest learning rate that each condition allows", lead)
+    shown = [Shown("stability", "The largest learning rate that each condition allows", lead)]
+    if result.batch_sizes is not None:
+        shown.append(
+            Shown(
+                "stability_batches",
+                "The learning rates that every applicable condition allows, over batch sizes",
+                over_sizes(result) or "Which learning rates stay depends on the batch size.",
+            )
+        )
     return (
         Section(
             "stability",
@@ -39,7 +47,7 @@ def sections(result: StabilityResult) -> Sequence[Section]:
             lead,
             30,
             outcome,
-            figures=(shown,),
+            figures=tuple(shown),
             tables=(
                 verdicts(result.verdicts, tuple(result.conditions.names)),
                 metrics(result, "stability"),
@@ -78,7 +86,42 @@ def _answer(result: StabilityResult, outcome: str) -> tuple[str, str]:
             f"{_factor(result.lr, result.sgd_max_lr)}."
         )
         answer += f", largest stable rate {interval(result.sgd_max_lr)}"
+    more = over_sizes(result)
+    if more:
+        lead += f" {more}"
     return answer, lead
+
+
+def over_sizes(result: StabilityResult) -> str:
+    """What another batch size would allow, or would need: what a practitioner acts on."""
+    found, rate, batch = result.batch_sizes, result.lr.value, result.batch_size.value
+    if found is None or not result.lr.exists or not result.batch_size.exists:
+        return ""
+    known = [
+        (size, least)
+        for size, least in zip(found.batch_size, found.smallest, strict=True)
+        if math.isfinite(least)
+    ]
+    # At the batch size in use, rule 7 is known as well, and elsewhere it is not.
+    stays = [size for size, least in known if least >= rate and size != batch]
+    others = [size for size, least in known if least < rate and size != batch]
+    if not known or not (stays or others):
+        return ""
+    if not others:
+        return (
+            f"Over batch sizes from {number(known[0][0])} to {number(known[-1][0])}, the "
+            f"conditions known there all allow the rate {number(rate)}: none asks for larger "
+            "batches."
+        )
+    if not stays:
+        return (
+            f"At no batch size up to {number(known[-1][0])} do the conditions allow the rate "
+            f"{number(rate)}: larger batches would not help, a smaller rate would."
+        )
+    return (
+        f"The rate {number(rate)} needs batches of about {number(min(stays))} or more: with "
+        f"batches of {number(max(others))}, the noise of sampling alone would drive training away."
+    )
 
 
 def _count(said: int, applicable: int, known: int) -> str:
