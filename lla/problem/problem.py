@@ -170,11 +170,12 @@ class Relatives:
     """How to read what belongs to the same network.
 
     Attributes:
-        network: The network with the weights of another checkpoint, by its path.
+        at: The same problem at another checkpoint, by its path: weights, buffers, the optimizer's
+            moments, and what that checkpoint tells of the training where this one's told it.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
     """
 
-    network: Callable[[str], nn.Module]
+    at: Callable[[str], Problem]
     data: Callable[[str], Dataset]
 
 

@@ -90,9 +90,7 @@ class SharpnessResult:
         units="loss",
     )
     asam_first_order: Estimate = metric("its first-order form ρ‖Tg‖, T = |θ|+η", units="loss")
-    asam_second_order: Estimate = metric(
-        "its form ρ‖Tg‖ + ½ρ² (T²g)ᵀH(T²g)/‖Tg‖²", units="loss"
-    )
+    asam_second_order: Estimate = metric("its form ρ‖Tg‖ + ½ρ² (T²g)ᵀH(T²g)/‖Tg‖²", units="loss")
     average: Estimate = metric("average-case sharpness E[L(θ+σz)] − L(θ)", units="loss")
     average_second_order: Estimate = metric("its second-order form ½σ² tr(H)", units="loss")
     relative_average: Estimate = metric(
@@ -138,7 +136,6 @@ ANALYSIS = Analysis(
         },
         worse=("sam", "asam", "average", "relative_average"),
     ),
-    figures="lla_plots.sharpness:figures",
     depends=DEPENDS,
     question="How much does the loss rise around it?",
     summary=("sam", "asam", "average", "relative_average", "fisher_rao", "relative_flatness"),
@@ -147,5 +144,4 @@ ANALYSIS = Analysis(
         Remedy(("average", "relative_average"), "max_pairs", 4),
         Remedy(("m_sharpness",), "max_batches", 4),
     ),
-    sections="lla_plots.words.sharpness:sections",
 )

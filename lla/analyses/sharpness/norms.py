@@ -37,9 +37,7 @@ def fisher_rao(problem: Problem, workspace: Workspace) -> Estimate:
     theta = double.theta.double()[None]
     groups = sampled_groups(problem)
     try:
-        operator = operator_of(
-            "empirical_fisher", double, on_products=workspace.tally("matvecs")
-        )
+        operator = operator_of("empirical_fisher", double, on_products=workspace.tally("matvecs"))
         forms = None
         if groups:
             product, forms = operator.over_groups(theta, groups)

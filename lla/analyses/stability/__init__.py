@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Compared, Config, Remedy
+from lla.analyses.analysis import Analysis, Compared, Config, Names, Remedy
 from lla.analyses.fields import Plot, array, group, metric, verdicts
 from lla.analyses.spectrum import ESTIMATES
+from lla.analyses.stability.series import TrainingSeries
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lla.estimate import Estimate, Verdict
 
-__all__ = ["ANALYSIS", "Conditions", "StabilityConfig", "StabilityResult"]
+__all__ = ["ANALYSIS", "Conditions", "StabilityConfig", "StabilityResult", "TrainingSeries"]
 
 
 class StabilityConfig(Config):
@@ -26,6 +27,9 @@ class StabilityConfig(Config):
     max_batches: int = Field(100, ge=4, description="batches behind the batch sharpness, at most")
     batch_tolerance: float = Field(
         0.02, gt=0, description="relative half-width that the batch sharpness aims for"
+    )
+    series: Names = Field(
+        (), description="checkpoints of a training, as 'epoch-*.pt': curvature against 2/η over it"
     )
 
 
@@ -74,6 +78,9 @@ class StabilityResult:
     interpolates: Estimate = metric("1 if every training sample is fitted, else 0")
     conditions: Conditions = group("largest stable learning rate of each condition", Conditions)
     verdicts: tuple[Verdict, ...] = verdicts("what each condition says of the learning rate")
+    series: TrainingSeries | None = group(
+        "curvature at each checkpoint of a training, if asked for", TrainingSeries
+    )
 
 
 # What the rules take from the training, so that a change of it is not taken for one of the minimum.
@@ -110,6 +117,8 @@ ANALYSIS = Analysis(
     ),
     figures="lla_plots.stability:figures",
     depends=(*ESTIMATES, "training"),
+    files="lla.analyses.stability.series:files_of",
+    check="lla.analyses.stability.along:check",
     question="Is it stable at its learning rate?",
     summary=(
         "lr",

@@ -14,6 +14,7 @@ from lla.analyses.keeping import Tiles
 from lla.analyses.shared import BASE_EVALUATION
 from lla.analyses.spectral import spectral
 from lla.analyses.stability import ANALYSIS, Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability.along import along
 from lla.analyses.stability.conditions import (
     Curvature,
     TrainingRun,
@@ -74,7 +75,16 @@ def run(problem: Problem, config: StabilityConfig, workspace: Workspace) -> Stab
             verdict=tuple(verdict.verdict for verdict in verdicts),
         ),
         verdicts=verdicts,
+        series=along(problem, config, workspace, _facts_at),
     )
+
+
+def _facts_at(
+    problem: Problem, config: StabilityConfig, workspace: Workspace
+) -> tuple[TrainingRun, Estimate]:
+    """What the conditions need at a checkpoint of a series, and the batch sharpness there."""
+    training = _training_run(problem, Estimate.missing("not asked for along a series"))
+    return training, _batch_sharpness(problem, training, config, workspace)
 
 
 def _given(value: float | None, why: str) -> Estimate:
