@@ -18,8 +18,9 @@ from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 from lla.problem.forward import outputs_of
 from lla.problem.losses import BatchLoss
+from lla.problem.problem import Terms
 
-__all__ = ["EmpiricalFisher", "GaussNewton"]
+__all__ = ["EmpiricalFisher", "GaussNewton", "loss_at", "network_at"]
 
 
 class _Chunk(NamedTuple):
@@ -62,6 +63,18 @@ class _Known(nn.Module):
         return self.outputs
 
 
+def network_at(problem: Problem, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The network's outputs at θ for a batch, shape (n, …); differentiable by θ."""
+    named = {f"module.{k}": part for k, part in problem.space.named(theta).items()}
+    outputs: torch.Tensor = functional_call(_Network(problem.module), named, (batch,))
+    return outputs
+
+
+def loss_at(problem: Problem, outputs: torch.Tensor, batch: Batch) -> Terms:
+    """The loss terms of a batch where the network's outputs are these."""
+    return problem.objective.loss(_Known(outputs), batch)
+
+
 class _ThroughOutputs(SummedOperator[_Chunk]):
     """Jᵀ M J, where M acts on the outputs of one sample at a time."""
 
@@ -76,8 +89,7 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
 
     def _build(self, batch: Batch) -> tuple[_Chunk, torch.Tensor]:
         problem = self._problem
-        named = {f"module.{k}": part for k, part in problem.space.named(self._theta).items()}
-        outputs = functional_call(_Network(problem.module), named, (batch,))
+        outputs = network_at(problem, self._theta, batch)
         direction = torch.zeros_like(outputs, requires_grad=True)
         (back,) = torch.autograd.grad(
             outputs,
@@ -89,7 +101,7 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
         )
         self._refuse_once(back)
         leaf = outputs.detach().requires_grad_(True)
-        terms = problem.objective.loss(_Known(leaf), batch)
+        terms = loss_at(problem, leaf, batch)
         (slope,) = torch.autograd.grad(terms.total, leaf, create_graph=True)
         return _Chunk(outputs, direction, back, leaf, slope), terms.weight
 

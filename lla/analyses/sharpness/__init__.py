@@ -136,6 +136,7 @@ ANALYSIS = Analysis(
         },
         worse=("sam", "asam", "average", "relative_average"),
     ),
+    figures="lla_plots.sharpness:figures",
     depends=DEPENDS,
     question="How much does the loss rise around it?",
     summary=("sam", "asam", "average", "relative_average", "fisher_rao", "relative_flatness"),
@@ -144,4 +145,5 @@ ANALYSIS = Analysis(
         Remedy(("average", "relative_average"), "max_pairs", 4),
         Remedy(("m_sharpness",), "max_batches", 4),
     ),
+    sections="lla_plots.words.sharpness:sections",
 )

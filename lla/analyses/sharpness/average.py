@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from lla.analyses.accuracy import widened
+from lla.analyses.accuracy import scaled, widened
 from lla.analyses.estimates import with_sampling
 from lla.analyses.sampling import PILOT, draws_until
 from lla.analyses.shared import BASE_EVALUATION, DOUBLE
@@ -116,12 +116,7 @@ def second_order(problem: Problem, noise: Noise, workspace: Workspace) -> Estima
         trace = workspace.get(spectral("hessian").trace, problem)
     else:
         trace = _scaled_trace(problem, noise.scale, workspace)
-    ends = {name: half * getattr(trace, name) for name in ("value", "low", "high")}
-    errors = {
-        name: None if known is None else half * known
-        for name, known in (("stderr", trace.stderr), ("sampling_stderr", trace.sampling_stderr))
-    }
-    return replace(trace, **ends, **errors, method=f"½σ² times a trace: {trace.method}")
+    return replace(scaled(trace, half), method=f"½σ² times a trace: {trace.method}")
 
 
 def _scaled_trace(problem: Problem, scale: torch.Tensor, workspace: Workspace) -> Estimate:

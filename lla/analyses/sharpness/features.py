@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.func import functional_call
 
+from lla.curvature.gauss_newton import loss_at, network_at
 from lla.curvature.operators import slopes_along
 from lla.errors import ConfigurationError, NotApplicableError, nearest
 from lla.problem import Batch, Problem
-from lla.problem.forward import outputs_if_any, outputs_of
+from lla.problem.forward import outputs_if_any
 from lla.problem.losses import named_losses
 
 __all__ = ["Layer", "exact_flatness", "layer_of"]
@@ -101,7 +101,7 @@ def exact_flatness(double: Problem, layer: Layer) -> float | None:
             return None
         features, outputs = found
         leaf = outputs.detach().requires_grad_(True)
-        terms = double.objective.loss(_Given(leaf), batch)
+        terms = loss_at(double, leaf, batch)
         (slope,) = torch.autograd.grad(terms.total, leaf, create_graph=True)
         count += float(terms.weight)
         if not slope.requires_grad:
@@ -114,45 +114,16 @@ def exact_flatness(double: Problem, layer: Layer) -> float | None:
     return total / count
 
 
-class _Given(nn.Module):
-    """Stands in for the network where its outputs are known."""
-
-    def __init__(self, outputs: torch.Tensor) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, *inputs: object, **named: object) -> torch.Tensor:
-        """The outputs."""
-        return self.outputs
-
-
 def _captured(
     problem: Problem, layer: Layer, batch: Batch
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Features and outputs of the layer, or None where these are not the network's outputs."""
     chosen = {layer.name: _linear(problem.module)[layer.name]}
-    named = problem.space.named(problem.theta)
     with torch.no_grad(), _watched(chosen) as calls:
-        outputs = functional_call(_Called(problem.module), _below(named), (batch,))
+        outputs = network_at(problem, problem.theta, batch)
     if len(calls.names) != 1 or calls.outputs is not outputs or calls.features is None:
         return None
     return calls.features, outputs
-
-
-class _Called(nn.Module):
-    """A network as a function of a batch, so that parameters can be replaced for one call."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """The outputs that the loss is of."""
-        return outputs_of(self.module, batch)
-
-
-def _below(named: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"module.{name}": part for name, part in named.items()}
 
 
 def _linear(module: nn.Module) -> dict[str, nn.Linear]:

@@ -38,9 +38,10 @@ def fisher_rao(problem: Problem, workspace: Workspace) -> Estimate:
     groups = sampled_groups(problem)
     try:
         operator = operator_of("empirical_fisher", double, on_products=workspace.tally("matvecs"))
-        forms = None
+        quotients: list[float] = []
         if groups:
             product, forms = operator.over_groups(theta, groups)
+            quotients = forms.flatten().tolist()
             weight = _weight(double)
         else:
             product = operator(theta)
@@ -52,8 +53,7 @@ def fisher_rao(problem: Problem, workspace: Workspace) -> Estimate:
     value = float((theta * product).sum()) * factor
     slack = _ROUNDING * operator.eps * abs(value)
     found = Estimate(value, value - slack, value + slack, method="one product with F, in float64")
-    quotients = [] if forms is None else (forms.flatten() * factor).cpu().numpy()
-    return with_sampling(found, quotients, problem)
+    return with_sampling(found, [factor * form for form in quotients], problem)
 
 
 def _weight(problem: Problem) -> float:

@@ -174,7 +174,7 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
 
 
 def along_eigenvectors(problem: Problem, workspace: Workspace) -> tuple[torch.Tensor, ...]:
-    """Both ways along the eigenvector of λ_max: where the gradient is small, the loss rises there."""
+    """Both ways along the eigenvector of λ_max: where the gradient is small, it rises there."""
     vector = workspace.get(spectral("hessian").ends, problem).vectors[0]
     return vector, -vector
 
