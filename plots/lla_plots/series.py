@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from lla.analyses.stability import TrainingSeries
+from lla.numbers import number
 from lla_plots.phrases import capital, counted
 from lla_plots.style import (
     BLACK,
@@ -22,6 +23,7 @@ from lla_plots.style import (
     new_figure,
     page_width,
 )
+from lla_plots.text import symbols
 
 __all__ = ["draw_series", "positions", "remarks"]
 
@@ -102,6 +104,8 @@ def _draw_curvature(axes: Axes, series: TrainingSeries, where: np.ndarray) -> No
         drawn.append(np.asarray(series.edge, dtype=np.float64))
     if log_worthy(np.concatenate(drawn)) or _wide(np.concatenate(drawn)):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda y, _: number(y, 2))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_ylabel("curvature")
 
 
@@ -119,13 +123,13 @@ def _differs(series: TrainingSeries) -> bool:
 
 def _legend(series: TrainingSeries) -> list[Line2D]:
     found = [
-        Line2D([], [], lw=1.3, ms=4, label=label, **style)
+        Line2D([], [], lw=1.3, ms=4, label=symbols(label), **style)
         for name, (label, style) in _LINES.items()
         if np.isfinite(getattr(series, name)).any()
     ]
     if np.isfinite(series.two_over_lr).any():
         found.append(Line2D([], [], label="2/η", **_RATE))
     if _differs(series):
-        label = "largest stable λ_max with its momentum and weight decay"
-        found.append(Line2D([], [], label=label, **_EDGE))
+        label = "largest stable λ_max, with momentum and weight decay"
+        found.append(Line2D([], [], label=symbols(label), **_EDGE))
     return found

@@ -13,8 +13,8 @@ from matplotlib.ticker import NullFormatter
 from lla.analyses.sharpness import SharpnessResult
 from lla.estimate import Estimate
 from lla.numbers import number, spread
-from lla_plots.style import BLUE, GREY, VERMILLION, new_figure, page_width, size, styled
-from lla_plots.text import symbols, wrapped
+from lla_plots.style import BLUE, GREY, VERMILLION, new_figure, page_width, styled
+from lla_plots.text import symbols
 
 __all__ = ["ROWS", "figures"]
 
@@ -45,7 +45,7 @@ def figures(result: SharpnessResult, caption: str) -> dict[str, Figure]:
     )  # fmt: skip
     axes = figure.subplots()
     axes.set_xscale("log")
-    axes.set_ylim(len(rows) - 0.25, -0.55)
+    axes.set_ylim(len(rows) - 0.6, -0.55)
     axes.set_xlim(*_limits(result, rows))
     for y, (title, measured, second, first) in enumerate(rows):
         _draw_row(axes, y, title, *(_of(result, name) for name in (measured, second, first)))
@@ -82,7 +82,7 @@ def _draw_row(
 ) -> None:
     left = axes.get_xlim()[0]
     place = axes.get_yaxis_transform()
-    told = f"{spread(measured)}"
+    told = spread(measured)
     axes.text(0.0, y - 0.36, symbols(title), transform=place, va="center", fontweight="bold")
     axes.text(1.0, y - 0.36, symbols(told), transform=place, va="center", ha="right", color=BLUE)
     axes.axhline(y, color="#CCCCCC", lw=0.7, zorder=0)
@@ -102,8 +102,7 @@ def _notes(result: SharpnessResult, rows: list[tuple[str, str, str, str]]) -> li
         found.append(f"not drawn, because it is no rise: {', '.join(below)}")
     missing = [row for row in ROWS if row not in rows]
     for title, name, *_ in missing:
-        why = wrapped(f"{title}: {_of(result, name).why}", page_width() - 0.3, size("small"), 2)
-        found.append(" ".join(why))
+        found.append(f"{title.partition(':')[0]}: {_of(result, name).why}")
     return found
 
 

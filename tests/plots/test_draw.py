@@ -16,6 +16,7 @@ ALL = [
     "spectrum",
     "layers",
     "stability",
+    "sharpness",
     "landscape",
     "landscape_contour",
     "surface",
@@ -45,7 +46,7 @@ def test_only_what_is_asked_for(only, names):
 
 def test_missing_results_leave_out_their_figures():
     report = build.report(saliency=build.no_saliency(), landscape=None)
-    assert list(draw(report)) == ["spectrum", "layers", "stability", "summary"]
+    assert list(draw(report)) == ["spectrum", "layers", "stability", "sharpness", "summary"]
 
 
 def test_the_summary_answers_the_questions_of_a_reader():
@@ -95,7 +96,7 @@ def test_the_summarys_text_and_plots_stay_on_the_page():
 
 
 def test_the_summary_of_a_bare_report():
-    nothing = {"spectrum": None, "stability": None, "landscape": None, "saliency": None}
+    nothing = dict.fromkeys(("spectrum", "stability", "sharpness", "landscape", "saliency"))
     figure = summary.figure(build.report(**nothing))
     render(figure, dpi=50)
     assert "loss/value" in texts(figure)
