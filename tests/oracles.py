@@ -218,7 +218,7 @@ def second_moment_limit(hessians: np.ndarray, p: float) -> float:
 def largest_in_ball(hessian: torch.Tensor, gradient: torch.Tensor, radius: float) -> float:
     """The maximum of gᵀε + ½εᵀHε over ‖ε‖ ≤ ρ, H positive: the trust region's secular equation.
 
-    (μ − H)ε = g with μ > λ_max and ‖ε‖ = ρ (Conn, Gould & Toint 2000, section 7.2); g must have a
+    (μ − H)ε = g with μ > λ_max and ‖ε‖ = ρ (Conn, Gould & Toint 2000, chapter 7); g must have a
     part along λ_max's eigenvector.
     """
     from scipy.optimize import brentq

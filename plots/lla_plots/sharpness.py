@@ -20,11 +20,11 @@ __all__ = ["ROWS", "figures"]
 
 # Name, measured, second order, first order: names of metrics.
 ROWS = (
-    ("SAM: worst in a ball", "sam", "sam_second_order", "sam_first_order"),
-    ("ASAM: worst relative to |θ|", "asam", "asam_second_order", "asam_first_order"),
+    ("SAM: worst in a ball", "sam", "sam_order2", "sam_order1"),
+    ("ASAM: worst relative to |θ|", "asam", "asam_order2", "asam_order1"),
     ("m-sharpness: one step of each batch", "m_sharpness", "", ""),
-    ("average over Gaussian noise", "average", "average_second_order", ""),
-    ("average over noise relative to |θ|", "relative_average", "relative_average_second_order", ""),
+    ("average over Gaussian noise", "average", "average_order2", ""),
+    ("average over noise relative to |θ|", "scaled_average", "scaled_average_order2", ""),
 )
 _MEASURED: dict[str, Any] = {"color": BLUE, "marker": "o", "ms": 6}
 _SECOND: dict[str, Any] = {"color": VERMILLION, "marker": "D", "ms": 6, "mfc": "white"}

@@ -56,13 +56,13 @@ def test_the_worst_case_on_a_quadratic_loss(eta: float) -> None:
     assert found.asam.value == pytest.approx(adaptive, rel=1e-8)
 
     unit = slope / slope.norm()
-    assert found.sam_first_order.value == pytest.approx(0.4 * float(slope.norm()), rel=1e-12)
+    assert found.sam_order1.value == pytest.approx(0.4 * float(slope.norm()), rel=1e-12)
     form = 0.4 * float(slope.norm()) + 0.08 * float(unit @ hessian @ unit)
-    assert found.sam_second_order.value == pytest.approx(form, rel=1e-9)
+    assert found.sam_order2.value == pytest.approx(form, rel=1e-9)
     move = 0.6 * scale**2 * slope / (scale * slope).norm()
-    assert found.asam_first_order.value == pytest.approx(float(move @ slope), rel=1e-12)
+    assert found.asam_order1.value == pytest.approx(float(move @ slope), rel=1e-12)
     form = float(move @ slope + move @ hessian @ move / 2)
-    assert found.asam_second_order.value == pytest.approx(form, rel=1e-9)
+    assert found.asam_order2.value == pytest.approx(form, rel=1e-9)
 
 
 def test_more_ascent_only_raises_what_is_a_lower_bound() -> None:
@@ -80,19 +80,19 @@ def test_at_a_minimum_the_worst_case_is_along_the_largest_eigenvector() -> None:
     top = float(torch.linalg.eigvalsh(quadratic(problem)[0])[-1])
     found = measured(problem, rho=0.3, ascent=1)
     assert found.sam.value == pytest.approx(0.3**2 * top / 2, rel=1e-6)
-    assert found.sam_first_order.value < 1e-12
+    assert found.sam_order1.value < 1e-12
 
 
 def test_the_average_case_on_a_quadratic_loss() -> None:
     """Each antithetic pair is ½σ²zᵀHz exactly: the interval is Student's over these."""
     problem = regression()
     hessian, _ = quadratic(problem)
-    found = measured(problem, sigma=0.2, relative_sigma=0.3, max_pairs=2000, share=0.08)
+    found = measured(problem, sigma=0.2, scaled_sigma=0.3, max_pairs=2000, share=0.08)
     for value, form, stage, scale in (
-        (found.average, found.average_second_order, "average sharpness", 0.2),
+        (found.average, found.average_order2, "average sharpness", 0.2),
         (
-            found.relative_average,
-            found.relative_average_second_order,
+            found.scaled_average,
+            found.scaled_average_order2,
             "relative average sharpness",
             0.3 * problem.theta.abs(),
         ),
@@ -111,7 +111,7 @@ def test_the_average_case_on_a_quadratic_loss() -> None:
         assert form.low - 1e-12 <= exact <= form.high + 1e-12
     # The Krylov space is the whole space: nothing of the trace is left to chance.
     trace = float(torch.trace(hessian))
-    assert found.average_second_order.value == pytest.approx(0.02 * trace, rel=1e-9)
+    assert found.average_order2.value == pytest.approx(0.02 * trace, rel=1e-9)
 
 
 def test_float32_intervals_hold_the_float64_values() -> None:
@@ -154,20 +154,38 @@ def test_invariances_under_the_rescaling_of_layers() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     plain, scaled = (measured(problem, layer="4") for problem in problems)
     same = (
-        "asam", "asam_first_order", "asam_second_order", "relative_average",
-        "relative_average_second_order", "fisher_rao", "relative_flatness",
+        "asam", "asam_order1", "asam_order2", "scaled_average",
+        "scaled_average_order2", "fisher_rao", "relative_flatness",
     )  # fmt: skip
     for name in same:
         values = [getattr(one, name).value for one in (plain, scaled)]
         assert values[0] == pytest.approx(values[1], rel=1e-8), name
         assert values[0] > 0
-    for name in ("sam", "sam_first_order", "sam_second_order", "average", "average_second_order"):
+    for name in ("sam", "sam_order1", "sam_order2", "average", "average_order2"):
         values = [getattr(one, name).value for one in (plain, scaled)]
         assert abs(np.log(values[1] / values[0])) > 0.1, name
     # η > 0 is what the measure is trained with, and not invariant.
     shifted = [measured(problem, eta=0.1).asam.value for problem in problems]
     assert abs(shifted[1] / shifted[0] - 1) > 0.01
     assert set(MEASURES) >= {"sam", "asam", "average", "fisher_rao", "relative_flatness"}
+
+
+def test_rescaling_of_single_nodes_changes_the_relative_flatness_alone() -> None:
+    torch.manual_seed(2)
+    data = (torch.randn(40, 4), torch.randint(0, 3, (40,)))
+    module = relu_net()
+    with torch.no_grad():
+        factors = torch.tensor([4.0, 0.25, 1.0, 2.0, 8.0, 0.5])
+        module[2].weight *= factors[:, None]
+        module[2].bias *= factors
+        module[4].weight /= factors
+    plain, scaled = (
+        measured(from_objects(one, data, dtype="float64")) for one in (relu_net(), module)
+    )
+    for name in ("asam", "asam_order2", "scaled_average", "fisher_rao"):
+        values = [getattr(one, name).value for one in (plain, scaled)]
+        assert values[0] == pytest.approx(values[1], rel=1e-8), name
+    assert abs(scaled.relative_flatness.value / plain.relative_flatness.value - 1) > 0.1
 
 
 def sample_gradients(problem: Problem, loss: Any) -> torch.Tensor:
@@ -298,7 +316,7 @@ def test_sharpness_of_batches() -> None:
     assert min(rises) <= found.value <= max(rises)
     whole = measured(problem, rho=0.4, m=30)
     assert whole.m_sharpness.value == pytest.approx(
-        measured(problem, rho=0.4).sam_second_order.value, rel=1e-9
+        measured(problem, rho=0.4).sam_order2.value, rel=1e-9
     )
     assert measured(regression()).m_sharpness.why.endswith("pass --m or --batch-size")
 
@@ -320,7 +338,7 @@ def test_what_cannot_be_said_says_why() -> None:
     still = nn.Linear(3, 1, bias=False)
     still.weight.data.zero_()
     zero = measured(from_objects(still, (torch.randn(8, 3), torch.zeros(8, 1)), "mse"))
-    assert "gradient is zero" in zero.sam_second_order.why
+    assert "gradient is zero" in zero.sam_order2.why
     assert zero.sam.value > 0  # along the eigenvector
     assert zero.asam.value == 0  # |θ| = 0: nothing may move
 

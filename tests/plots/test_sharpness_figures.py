@@ -45,7 +45,7 @@ def test_what_is_no_rise_is_told_and_not_drawn():
 
 def test_without_a_single_measure_nothing_is_drawn():
     missing = Estimate.missing("the loss is not finite at any point of the ball that was tried")
-    names = ("sam", "asam", "average", "relative_average", "m_sharpness")
+    names = ("sam", "asam", "average", "scaled_average", "m_sharpness")
     result = build.sharpness(**dict.fromkeys(names, missing))
     assert sharpness.figures(result, CAPTION) == {}
     (section,) = sharpness_words.sections(result)

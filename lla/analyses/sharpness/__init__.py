@@ -23,14 +23,14 @@ __all__ = ["ANALYSIS", "DEPENDS", "MEASURES", "Measures", "SharpnessConfig", "Sh
 DEPENDS = (*ESTIMATES, "training.batch_size")
 
 _NOTHING = "rotations of θ only"
-_ELEMENTS = "rescaling of single weights, so of nodes and layers of ReLU nets"
-_LAYERS = "rescaling of layers and nodes of ReLU nets"
+_ELEMENTS = "positive rescaling of weights, as of nodes and layers of ReLU nets"
+_LAYERS = "rescaling of whole layers of ReLU nets"
 MEASURES = {
     "sam": (_NOTHING, "Foret et al. 2021, arXiv 2010.01412"),
     "m_sharpness": (_NOTHING, "Foret et al. 2021, section 4.1"),
     "asam": (_ELEMENTS, "Kwon et al. 2021, arXiv 2102.11600"),
     "average": (_NOTHING, "Neyshabur et al. 2017, arXiv 1706.08947"),
-    "relative_average": (_ELEMENTS, "Andriushchenko et al. 2023, arXiv 2302.07011"),
+    "scaled_average": (_ELEMENTS, "Andriushchenko et al. 2023, arXiv 2302.07011"),
     "fisher_rao": (
         "every linear change of θ that keeps the network's function",
         "Liang et al. 2019, arXiv 1711.01530",
@@ -50,7 +50,7 @@ class SharpnessConfig(Config):
     )
     ascent: int = Field(5, ge=1, description="gradient steps towards the worst point of a ball")
     sigma: float = Field(0.01, gt=0, description="σ of the noise θ + σz of the average case")
-    relative_sigma: float = Field(0.1, gt=0, description="σ of the relative noise θ + σ|θ|z")
+    scaled_sigma: float = Field(0.1, gt=0, description="σ of the relative noise θ + σ|θ|z")
     max_pairs: int = Field(50, ge=4, description="antithetic pairs of random points, at most")
     max_batches: int = Field(20, ge=4, description="random batches of the m-sharpness, at most")
     share: float = Field(
@@ -79,8 +79,8 @@ class SharpnessResult:
         "SAM sharpness: the largest rise found within ‖ε‖ ≤ ρ, a lower bound of the maximum",
         units="loss",
     )
-    sam_first_order: Estimate = metric("its first-order form ρ‖g‖", units="loss")
-    sam_second_order: Estimate = metric("its form ρ‖g‖ + ½ρ² gᵀHg/‖g‖²", units="loss")
+    sam_order1: Estimate = metric("its first-order form ρ‖g‖", units="loss")
+    sam_order2: Estimate = metric("its form ρ‖g‖ + ½ρ² gᵀHg/‖g‖²", units="loss")
     m_sharpness: Estimate = metric(
         "m-sharpness: mean over batches of each one's rise after its own step of length ρ",
         units="loss",
@@ -89,16 +89,14 @@ class SharpnessResult:
         "ASAM sharpness: the largest rise found within ‖ε/(|θ|+η)‖ ≤ ρ, a lower bound",
         units="loss",
     )
-    asam_first_order: Estimate = metric("its first-order form ρ‖Tg‖, T = |θ|+η", units="loss")
-    asam_second_order: Estimate = metric("its form ρ‖Tg‖ + ½ρ² (T²g)ᵀH(T²g)/‖Tg‖²", units="loss")
+    asam_order1: Estimate = metric("its first-order form ρ‖Tg‖, T = |θ|+η", units="loss")
+    asam_order2: Estimate = metric("its form ρ‖Tg‖ + ½ρ² (T²g)ᵀH(T²g)/‖Tg‖²", units="loss")
     average: Estimate = metric("average-case sharpness E[L(θ+σz)] − L(θ)", units="loss")
-    average_second_order: Estimate = metric("its second-order form ½σ² tr(H)", units="loss")
-    relative_average: Estimate = metric(
-        "relative average-case sharpness E[L(θ+σ|θ|z)] − L(θ)", units="loss"
+    average_order2: Estimate = metric("its second-order form ½σ² tr(H)", units="loss")
+    scaled_average: Estimate = metric(
+        "the same relative to each weight, E[L(θ+σ|θ|z)] − L(θ)", units="loss"
     )
-    relative_average_second_order: Estimate = metric(
-        "its second-order form ½σ² Σ θ²H_ii", units="loss"
-    )
+    scaled_average_order2: Estimate = metric("its second-order form ½σ² Σ θ²H_ii", units="loss")
     fisher_rao: Estimate = metric("squared Fisher–Rao norm θᵀFθ, F of the data's own targets")
     relative_flatness: Estimate = metric(
         "relative flatness Σ ⟨w_s, w_s'⟩ tr(H_ss') of one layer", units="loss"
@@ -122,27 +120,26 @@ ANALYSIS = Analysis(
         alike=("network",),
         also={
             "sam": _SAM,
-            "sam_first_order": _SAM[:1],
-            "sam_second_order": _SAM[:1],
+            "sam_order1": _SAM[:1],
+            "sam_order2": _SAM[:1],
             "m_sharpness": ("sharpness.rho", "sharpness.m", "training.batch_size"),
             "asam": (*_ASAM, "sharpness.ascent"),
-            "asam_first_order": _ASAM,
-            "asam_second_order": _ASAM,
+            "asam_order1": _ASAM,
+            "asam_order2": _ASAM,
             "average": ("sharpness.sigma",),
-            "average_second_order": ("sharpness.sigma",),
-            "relative_average": ("sharpness.relative_sigma",),
-            "relative_average_second_order": ("sharpness.relative_sigma",),
+            "average_order2": ("sharpness.sigma",),
+            "scaled_average": ("sharpness.scaled_sigma",),
+            "scaled_average_order2": ("sharpness.scaled_sigma",),
             "relative_flatness": ("sharpness.layer",),
         },
-        worse=("sam", "asam", "average", "relative_average"),
+        worse=("sam", "asam", "average", "scaled_average"),
     ),
     figures="lla_plots.sharpness:figures",
     depends=DEPENDS,
     question="How much does the loss rise around it?",
-    summary=("sam", "asam", "average", "relative_average", "fisher_rao", "relative_flatness"),
-    headline=(("sam", "SAM sharpness"),),
+    summary=("sam", "asam", "average", "relative_flatness"),
     remedies=(
-        Remedy(("average", "relative_average"), "max_pairs", 4),
+        Remedy(("average", "scaled_average"), "max_pairs", 4),
         Remedy(("m_sharpness",), "max_batches", 4),
     ),
     sections="lla_plots.words.sharpness:sections",

@@ -29,9 +29,9 @@ _ROUNDING = 100.0
 def fisher_rao(problem: Problem, workspace: Workspace) -> Estimate:
     """θᵀFθ = mean_i (θᵀ∇ℓ_i)², by one product with the empirical Fisher matrix.
 
-    F is the second moment of the samples' gradients with the data's own targets (Liang et al.
-    2019, definition 2), where L is the mean of the ℓ_i over samples. A network of L+1 layers
-    without biases whose activations are homogeneous has (L+1)² mean_i ⟨∂ℓ_i/∂f, f⟩² (theorem 3.1).
+    F is the second moment of the samples' gradients with the data's own targets, and the loss the
+    mean of the ℓ_i over samples (Liang et al. 2019). Of a network of k layers without biases whose
+    activations are homogeneous it is k² mean_i ⟨∂ℓ_i/∂f, f⟩², as they show.
     """
     double = workspace.get(DOUBLE, problem)
     theta = double.theta.double()[None]
@@ -65,7 +65,7 @@ def relative_flatness(
 ) -> tuple[Estimate, Label]:
     """Σ ⟨w_s, w_s'⟩ tr(H_ss') of a linear layer with the rows w_s, and the layer's name.
 
-    Petzka et al. 2021, definition 3. It is tr((WWᵀ ⊗ 1) H), and so the mean of vec(WR)ᵀ H vec(WR)
+    It is the measure of Petzka et al. 2021: tr((WWᵀ ⊗ 1) H), and so the mean of vec(WR)ᵀ H vec(WR)
     over matrices R of random signs: the curvature under relative changes φ + Rφ of the features
     that the layer is given. Where the layer gives the network's outputs the sum is exact.
 

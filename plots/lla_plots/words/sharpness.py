@@ -19,7 +19,7 @@ _TITLES = {
     "m_sharpness": "m-sharpness",
     "asam": "ASAM sharpness",
     "average": "average-case sharpness",
-    "relative_average": "relative average-case sharpness",
+    "scaled_average": "average-case sharpness relative to |θ|",
     "fisher_rao": "squared Fisher–Rao norm",
     "relative_flatness": "relative flatness",
 }
@@ -30,11 +30,11 @@ def sections(result: SharpnessResult) -> Sequence[Section]:
     lead = " ".join(part for part in (_worst(result), _average(result), _apart(result)) if part)
     return (
         Section(
-            "sharpness",
+            "rises",
             "How much does the loss rise around it?",
             f"worst rise found nearby {interval(result.sam)}" if result.sam.exists else "",
             lead,
-            25,
+            35,
             notes=(
                 "Measures that rescaling of the weights changes (SAM, the average case) compare "
                 "checkpoints of one training, not networks: the table says what leaves each "
@@ -62,17 +62,17 @@ def _average(result: SharpnessResult) -> str:
     if not result.average.exists:
         return ""
     words = f"Under Gaussian noise the loss rises by {told(result.average)} on average"
-    if result.average_second_order.exists:
-        words += f", where the Hessian alone predicts {told(result.average_second_order)}"
+    if result.average_order2.exists:
+        words += f", where the Hessian alone predicts {told(result.average_order2)}"
     return f"{words}."
 
 
 def _apart(result: SharpnessResult) -> str:
     """Whether the loss is quadratic over the distances that the measures look at."""
     far = []
-    for name in ("sam", "asam", "average", "relative_average"):
+    for name in ("sam", "asam", "average", "scaled_average"):
         measured: Estimate = getattr(result, name)
-        second: Estimate = getattr(result, f"{name}_second_order")
+        second: Estimate = getattr(result, f"{name}_order2")
         if not (measured.exists and second.exists and second.value > 0):
             continue
         times = measured.value / second.value
