@@ -88,3 +88,32 @@ def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
         lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
     exec(blocks("docs/compare.md")[0], {})
     assert capsys.readouterr().out.startswith("larger 1.98")
+
+
+def test_what_rescaling_changes_of_the_sharpness(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("docs/sharpness.md")[0], {})
+    said = dict(line.split(": times ") for line in capsys.readouterr().out.splitlines())
+    assert abs(float(said.pop("sam")) - 1) > 0.1
+    assert said == dict.fromkeys(("asam", "fisher_rao", "relative_flatness"), "1")
+
+
+def test_the_series_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("docs/sharpness.md")[1], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [f"epoch-{n}.pt" for n in (25, 50, 75, 100)]
+    assert all(line.endswith("of 4") for line in lines)
+
+
+def test_the_table_of_sharpness_measures_is_complete() -> None:
+    """Every metric of the analysis has a row, and every row's option its default."""
+    from lla.analyses.fields import entries
+    from lla.analyses.sharpness import SharpnessConfig, SharpnessResult
+
+    text = (ROOT / "docs/sharpness.md").read_text()
+    for entry in entries(SharpnessResult):
+        if entry.kind == "metric" and entry.name != "layer":
+            assert f"`{entry.name}`" in text, entry.name
+    options = re.findall(r"`--([a-z-]+)` (?:gradients )?\(?([0-9.]+)", text)
+    assert {name for name, _ in options} >= {"rho", "adaptive-rho", "eta", "sigma", "ascent"}
+    for name, value in options:
+        assert float(value) == SharpnessConfig.model_fields[name.replace("-", "_")].default
