@@ -54,7 +54,7 @@ class SharpnessConfig(Config):
     max_pairs: int = Field(50, ge=4, description="antithetic pairs of random points, at most")
     max_batches: int = Field(20, ge=4, description="random batches of the m-sharpness, at most")
     share: float = Field(
-        0.1, gt=0, lt=1, description="relative half-width that sampled measures aim for"
+        0.2, gt=0, lt=1, description="relative half-width that sampled measures aim for"
     )
     m: int = Field(0, ge=0, description="samples of a batch of the m-sharpness; 0: as trained")
     layer: str = Field(
