@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from lla.analyses.stability import TrainingSeries
+from lla.analyses.stability.series import BETWEEN_NOTES
 from lla.numbers import number
 from lla_plots.phrases import capital, counted
 from lla_plots.style import (
@@ -70,7 +71,7 @@ def remarks(series: TrainingSeries) -> list[str]:
     """What to know before trusting it: each remark once, with the checkpoints that it is on."""
     found: dict[str, list[str]] = {}
     for name, note in zip(series.names, series.note, strict=True):
-        for part in filter(None, note.split("; ")):
+        for part in filter(None, note.split(BETWEEN_NOTES)):
             found.setdefault(part, []).append(name)
     told = []
     for part, names in found.items():

@@ -91,14 +91,14 @@ def test_a_series_without_rates_epochs_or_some_numbers_is_drawn():
     over = build.series(
         epoch=nothing, lr=nothing, edge=nothing, two_over_lr=nothing, batch_sharpness=nothing,
         batch_sharpness_low=nothing, batch_sharpness_high=nothing,
-        note=("batch sharpness: unknown; edge: pass --lr",) * 5 + ("edge: pass --lr",),
+        note=("batch sharpness: unknown; pass one · edge: pass --lr",) * 5 + ("edge: pass --lr",),
     )  # fmt: skip
     figure = stability.figures(build.stability(series=over), CAPTION)["stability_series"]
     figure.canvas.draw()
     said = texts(figure)
     assert "2/η" not in said.replace("against 2/η", "")
     assert "checkpoint, in the given order" in said
-    assert "5 checkpoints: batch sharpness: unknown" in said
+    assert "5 checkpoints: batch sharpness: unknown; pass one" in said
     assert "edge: pass --lr" in said.lower()
     assert list(positions(over)[0]) == [1, 2, 3, 4, 5, 6]
     assert "stability_series" not in stability.figures(build.stability(), CAPTION)

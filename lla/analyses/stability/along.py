@@ -18,7 +18,7 @@ from lla.analyses.spectral import spectral
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.stability import ANALYSIS, StabilityConfig
 from lla.analyses.stability.conditions import Curvature, TrainingRun, gradient_descent_rule
-from lla.analyses.stability.series import TrainingSeries
+from lla.analyses.stability.series import BETWEEN_NOTES, TrainingSeries
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
 from lla.problem import Problem
@@ -126,6 +126,7 @@ def _at(
     edge, why = _edge(run)
     words = ("λ_max", "trace", "batch sharpness")
     notes = [f"{word}: {one.why}" for word, one in zip(words, found, strict=True) if not one.exists]
+    notes += [f"λ_max is not held against 2/η: {why}"] if why else []
     rows = [(one.value, one.low, one.high) for one in found]
     return _Point(
         name=name,
@@ -139,7 +140,7 @@ def _at(
         trace=rows[1],
         batch_sharpness=rows[2],
         converged=found[0].converged,
-        note="; ".join([*notes, *([f"edge: {why}"] if why else [])]),
+        note=BETWEEN_NOTES.join(notes),
     )
 
 

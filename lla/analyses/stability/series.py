@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from lla.analyses.stability import StabilityConfig
 
-__all__ = ["TrainingSeries", "files_of"]
+__all__ = ["BETWEEN_NOTES", "TrainingSeries", "files_of"]
+
+BETWEEN_NOTES = " · "
 
 _DIMS = ("names",)
 
