@@ -13,7 +13,7 @@ from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
 from lla.curvature.plan import Costs, Plan, planned
 from lla.execution import measured, workspace_of
-from lla.pipeline import prepare
+from lla.pipeline import prepare, refuse_unusable
 from lla.progress import Silent
 from lla.report import CheckpointFacts
 from lla.settings import Settings
@@ -58,12 +58,14 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
     problem, facts, settings = prepare(path, settings, trust=trust)
+    entries = select(settings.run.only, settings.run.skip)
+    refuse_unusable(entries, problem, settings)
     workspace = workspace_of(settings, problem.device, Silent())
     plan = measured(problem, workspace, settings)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False
-    for entry in select(settings.run.only, settings.run.skip):
+    for entry in entries:
         if not entry.work:
             continue
         config = workspace.config(entry.name, entry.config)

@@ -33,7 +33,7 @@ from lla.settings import RunSettings, Settings
 
 _log = logging.getLogger("lla")
 
-__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare"]
+__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare", "refuse_unusable"]
 
 
 def analyze_checkpoint(
@@ -127,6 +127,8 @@ def analyze_problem(
         stop: Called after each unit of work; raises where the run is to end.
     """
     listener = progress or Silent()
+    entries = select(settings.run.only, settings.run.skip)
+    refuse_unusable(entries, problem, settings)
     started = datetime.now(UTC)
     workspace = workspace_of(settings, problem.device, listener)
     workspace.stop = stop
@@ -143,7 +145,6 @@ def analyze_problem(
         plan = measured(problem, workspace, settings)
     workspace.measured = plan
     problem = planned(problem, plan)
-    entries = select(settings.run.only, settings.run.skip)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
@@ -171,6 +172,18 @@ def analyze_problem(
         plan={**plan.facts(), "steps_down": workspace.steps_down},
         provenance={**_provenance(problem, settings, started, command), "execution": execution},
     )
+
+
+def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Settings) -> None:
+    """Look, before anything long runs, at what the analyses' settings name.
+
+    Raises:
+        LlaError: A file cannot be read, or does not fit the problem.
+    """
+    for entry in entries:
+        if entry.check:
+            config = settings.analyses.get(entry.name) or entry.config()
+            imported(entry.check)(problem, config)
 
 
 class _Recorded:

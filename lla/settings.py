@@ -22,7 +22,7 @@ from lla.analyses.registry import available
 from lla.checkpoint.files import split_scheme, stem_of
 from lla.curvature.names import Method, Precision
 from lla.errors import ConfigurationError, UnstatedError, nearest
-from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
+from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training, valid_facts
 from lla.sources import OWNERS, Layers, Source, find_recipe, read_project, read_recipe, typed
 from lla.validation import first_mistake
 
@@ -130,19 +130,10 @@ class Settings:
 
     def with_facts(self, facts: Mapping[str, Any]) -> Settings:
         """Fill in what the settings leave open of the training from what a checkpoint tells."""
-        known = {key for key in self.origins if key.startswith("training.")}
-        new = {
-            key: value
-            for key, value in facts.items()
-            if key in Training.model_fields and f"training.{key}" not in known
-        }
-        try:
-            training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
-        except ValidationError:
-            # A checkpoint may record what is no setting of ours (an optimizer's lr of 0 at the
-            # end of a schedule, say): it is left out rather than stopping the analysis.
-            new = {key: value for key, value in new.items() if _valid_fact(key, value)}
-            training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
+        stated = (path.partition(".") for path in self.origins)
+        known = {key for section, _, key in stated if section == "training"}
+        new = {key: value for key, value in valid_facts(facts).items() if key not in known}
+        training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
         origins = {**self.origins, **{f"training.{key}": "checkpoint" for key in new}}
         return replace(self, training=training, origins=origins)
 
@@ -153,14 +144,6 @@ class Settings:
             name: model.model_dump(mode="json")
             for name, model in {**found, **self.analyses}.items()
         }
-
-
-def _valid_fact(key: str, value: Any) -> bool:
-    try:
-        Training(**{key: value})
-    except ValidationError:
-        return False
-    return True
 
 
 def resolve(

@@ -233,3 +233,33 @@ def second_moment_radius(
     moments = (1 - p) * np.kron(mean, mean)
     moments += p * np.mean([np.kron(step(h), step(h)) for h in hessians], axis=0)
     return float(np.abs(np.linalg.eigvals(moments)).max())
+
+
+def largest_in_ball(hessian: torch.Tensor, gradient: torch.Tensor, radius: float) -> float:
+    """The maximum of gᵀε + ½εᵀHε over ‖ε‖ ≤ ρ, H positive: the trust region's secular equation.
+
+    (μ − H)ε = g with μ > λ_max and ‖ε‖ = ρ (Conn, Gould & Toint 2000, chapter 7); g must have a
+    part along λ_max's eigenvector.
+    """
+    from scipy.optimize import brentq
+
+    values, vectors = np.linalg.eigh(hessian.numpy())
+    along = vectors.T @ gradient.numpy()
+
+    def excess(shift: float) -> float:
+        return float(np.linalg.norm(along / (values[-1] + shift - values))) - radius
+
+    shift = brentq(excess, 1e-14, 1e8, xtol=1e-15, rtol=1e-14)
+    point = along / (values[-1] + shift - values)
+    return float(along @ point + (values * point**2).sum() / 2)
+
+
+def dense_flatness(hessian: torch.Tensor, weight: torch.Tensor) -> float:
+    """Σ_s,s' ⟨w_s, w_s'⟩ tr(H_ss') of a weight (d, m) with its Hessian (dm, dm), as defined."""
+    rows, columns = weight.shape
+    blocks = hessian.view(rows, columns, rows, columns)
+    return sum(
+        float(weight[s] @ weight[t]) * float(torch.trace(blocks[s, :, t, :]))
+        for s in range(rows)
+        for t in range(rows)
+    )

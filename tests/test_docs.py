@@ -132,3 +132,32 @@ def test_the_false_alarm_of_the_trace(capsys: pytest.CaptureFixture[str]) -> Non
     assert lines[0].endswith("0.667")
     assert lines[1].endswith("1.333")
     assert float(lines[2].split()[1]) < 1e-6
+
+
+def test_what_rescaling_changes_of_the_sharpness(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("docs/sharpness.md")[0], {})
+    said = dict(line.split(": times ") for line in capsys.readouterr().out.splitlines())
+    assert abs(float(said.pop("sam")) - 1) > 0.1
+    assert said == dict.fromkeys(("asam", "fisher_rao", "relative_flatness"), "1")
+
+
+def test_the_series_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("docs/sharpness.md")[1], {})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [f"epoch-{n}.pt" for n in (25, 50, 75, 100)]
+    assert all(line.endswith("of 4") for line in lines)
+
+
+def test_the_table_of_sharpness_measures_is_complete() -> None:
+    """Every metric of the analysis has a row, and every row's option its default."""
+    from lla.analyses.fields import entries
+    from lla.analyses.sharpness import SharpnessConfig, SharpnessResult
+
+    text = (ROOT / "docs/sharpness.md").read_text()
+    for entry in entries(SharpnessResult):
+        if entry.kind == "metric" and entry.name != "layer":
+            assert f"`{entry.name}`" in text, entry.name
+    options = re.findall(r"`--([a-z-]+)` (?:gradients )?\(?([0-9.]+)", text)
+    assert {name for name, _ in options} >= {"rho", "adaptive-rho", "eta", "sigma", "ascent"}
+    for name, value in options:
+        assert float(value) == SharpnessConfig.model_fields[name.replace("-", "_")].default

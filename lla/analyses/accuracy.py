@@ -21,7 +21,15 @@ from lla.estimate import Estimate, student_quantile
 from lla.krylov import Eigenpairs, Probes
 from lla.krylov.operator import drawn
 
-__all__ = ["ProbeErrors", "corrected", "measured_errors", "product_errors", "shifted", "widened"]
+__all__ = [
+    "ProbeErrors",
+    "corrected",
+    "measured_errors",
+    "product_errors",
+    "scaled",
+    "shifted",
+    "widened",
+]
 
 _VECTORS = 5
 
@@ -122,6 +130,22 @@ def corrected(probes: Probes, errors: ProbeErrors) -> Probes:
 def shifted(found: Estimate, shift: float) -> Estimate:
     """The estimate with value and interval moved."""
     return replace(found, value=found.value + shift, low=found.low + shift, high=found.high + shift)
+
+
+def scaled(found: Estimate, factor: float) -> Estimate:
+    """The estimate and all its errors, times a positive factor."""
+
+    def times(error: float | None) -> float | None:
+        return None if error is None else factor * error
+
+    return replace(
+        found,
+        value=factor * found.value,
+        low=factor * found.low,
+        high=factor * found.high,
+        stderr=times(found.stderr),
+        sampling_stderr=times(found.sampling_stderr),
+    )
 
 
 def widened(found: Estimate, half: float) -> Estimate:

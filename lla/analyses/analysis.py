@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from lla.analyses.fields import check
 
-__all__ = ["Analysis", "Compared", "Config", "Remedy", "Work", "imported"]
+__all__ = ["Analysis", "Compared", "Config", "Names", "Remedy", "Work", "imported"]
+
+
+def _listed(value: Any) -> Any:
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    return tuple(part for text in texts for part in str(text).split(",") if part)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""A setting that takes several names, as a list or between commas."""
 
 
 class Config(BaseModel):
@@ -100,6 +109,8 @@ class Analysis:
             ``section.key``; None: all. The problem, seed, dtype and device always count.
         files: Dotted path of ``files(config)``, paths of files that its numbers depend on besides
             the problem's own; or "".
+        check: Dotted path of ``check(problem, config)``, which raises an error where something that
+            the settings name cannot be used: called before any analysis runs; or "".
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
         headline: Metrics that tell checkpoints apart, as (name, title of its column): an index of
@@ -122,6 +133,7 @@ class Analysis:
     figures: str = ""
     depends: tuple[str, ...] | None = None
     files: str = ""
+    check: str = ""
     question: str = ""
     summary: tuple[str, ...] = ()
     headline: tuple[tuple[str, str], ...] = ()

@@ -16,6 +16,7 @@ _BUILT_IN = (
     "lla.analyses.baseline",
     "lla.analyses.spectrum",
     "lla.analyses.stability",
+    "lla.analyses.sharpness",
     "lla.analyses.landscape",
     "lla.analyses.saliency",
 )

@@ -34,6 +34,7 @@ from lla.analyses.estimates import (
     with_sampling,
 )
 from lla.analyses.keeping import Arrays, Keep
+from lla.analyses.shared import DOUBLE
 from lla.analyses.spectrum import EIGENPAIRS, ESTIMATES, SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import OperatorName, SummedOperator, Way, operator_of
@@ -196,25 +197,12 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
     """
     working = workspace.get(spectral(name).operator, problem)
     planned = _way(name, workspace.plan(problem).way)
-    found = _in_float64(problem)
+    found = workspace.get(DOUBLE, problem)
     if found is problem and planned.precision == "same":
         return working
     # As it is planned, but one by one: float64 takes twice the memory.
     way = replace(planned, together=1, step=0.0, precision="same")
     return _made(name, found, workspace, way=way)
-
-
-def _in_float64(problem: Problem) -> Problem:
-    """The problem in float64, or itself where it is so already or cannot be."""
-    if problem.theta.dtype == torch.float64:
-        return problem
-    double = problem.in_float64()
-    try:
-        with torch.no_grad():
-            double.terms(double.theta, next(double.batches()))
-    except RuntimeError:
-        return problem
-    return double
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
@@ -378,7 +366,9 @@ def quotient(
         product = precise(unit)
     value = float((unit * product).sum())
     coarser = precise.coarser()
-    slack = _ROUNDING * precise.eps * workspace.get(spectral(name).spectrum, problem).pairs.norm
+    # The ends are kept between runs, and have the largest absolute eigenvalue.
+    norm = float(np.abs(workspace.get(spectral(name).ends, problem).values).max())
+    slack = _ROUNDING * precise.eps * norm
     if coarser is not None:
         slack += _SAFETY * abs(float((unit * coarser(unit)).sum()) - value)
     found = Estimate(

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lla.analyses.analysis import Work
+from lla.analyses.checkpoints import files_in
 from lla.analyses.landscape import LandscapeConfig
 from lla.analyses.saliency import SaliencyConfig
+from lla.analyses.sharpness import SharpnessConfig
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.stability import StabilityConfig
 
 if TYPE_CHECKING:
     from lla.problem import Problem
 
-__all__ = ["of_baseline", "of_landscape", "of_saliency", "of_spectrum", "of_stability"]
+__all__ = [
+    "of_baseline",
+    "of_landscape",
+    "of_saliency",
+    "of_sharpness",
+    "of_spectrum",
+    "of_stability",
+]
 
 _USUAL_STEPS = 60  # what networks of the sizes that were tried took
+_MOST_STEPS = 300
 _PRECISE = 2.0  # a product in float64, in products
 
 
@@ -44,7 +55,47 @@ def of_stability(problem: Problem, config: StabilityConfig) -> tuple[Work, Work]
     share = batch / len(problem.data)
     count = config.max_batches * share
     usual = Work(gradients=10 * share, products=10 * share, spectral=True)
-    return usual, Work(gradients=count, products=count, spectral=True)
+    most = Work(gradients=count, products=count, spectral=True)
+    if not config.series:
+        return usual, most
+    # Each checkpoint of a series takes all of that once more, without a density.
+    times = 1 + len(files_in(config.series))
+    steps, probed = min(_USUAL_STEPS, problem.space.size), 20
+    return (
+        replace(
+            usual,
+            evaluations=times - 1,
+            gradients=times * usual.gradients,
+            products=times * usual.products + (times - 1) * steps,
+            blocks=(times - 1) * 3 * probed,
+        ),
+        replace(
+            most,
+            evaluations=times - 1,
+            gradients=times * most.gradients,
+            products=times * most.products + (times - 1) * _MOST_STEPS,
+            blocks=(times - 1) * 10 * probed,
+        ),
+    )
+
+
+def of_sharpness(problem: Problem, config: SharpnessConfig) -> tuple[Work, Work]:
+    """Two ascents, some products, pairs of evaluations and a few batches."""
+    # In float64: a gradient and the two ends of each ascent; certified products.
+    gradients, products = 2 * (config.ascent + _PRECISE), 3 * _PRECISE
+    share = (config.m or problem.training.batch_size or 0) / len(problem.data)
+    step = _PRECISE * min(share, 1.0)
+
+    def work(pairs: int, batches: int) -> Work:
+        return Work(
+            evaluations=2 * (config.ascent + 2 * _PRECISE) + 4 * pairs + 2 * step * batches,
+            gradients=gradients + step * batches,
+            products=products,
+            blocks=10,
+            spectral=True,
+        )
+
+    return work(config.max_pairs // 2, 10), work(config.max_pairs, config.max_batches)
 
 
 def of_landscape(problem: Problem, config: LandscapeConfig) -> tuple[Work, Work]:

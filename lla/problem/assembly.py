@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,14 @@ from lla.problem.moments import moments_of
 from lla.problem.parameters import ParameterSpace
 from lla.problem.problem import Dataset, LossFunction, Objective, Problem, Relatives, copied
 from lla.problem.readers.batches import Data, store_of
-from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Statistics, Training
+from lla.problem.recipe import (
+    DataSpec,
+    LossSpec,
+    ModelSpec,
+    Statistics,
+    Training,
+    valid_facts,
+)
 from lla.sources import with_options
 from lla.validation import first_mistake
 
@@ -71,13 +78,9 @@ def build(
     samples = _coupled_by(model.batch_norm, module, samples, stated=stated)
     problem = _assemble(module, samples, function, loss, training, params, device, dtype)
 
-    told: dict[str, Mapping[str, object]] = {}
-
-    def network(path: str) -> nn.Module:
-        read = load(path, weights=model.weights)
-        told[path] = read.facts
-        other = make_model(model, read, folder, device)
-        return other.to(device=device, dtype=problem.theta.dtype)
+    def at(path: str) -> Problem:
+        other = load(path, weights=model.weights)
+        return _at(problem, other, checkpoint, make_model(model, other, folder, device))
 
     def more(source: str) -> Dataset:
         keys = _other_data(data, source)
@@ -93,7 +96,36 @@ def build(
     return replace(
         problem,
         moments=moments_of(checkpoint.optimizer_state, problem.module, problem.space),
-        relatives=Relatives(network, more, lambda path: told.get(path, {}), pictures),
+        relatives=Relatives(at, more, pictures),
+    )
+
+
+def _at(problem: Problem, other: Checkpoint, first: Checkpoint, module: nn.Module) -> Problem:
+    """The problem at another checkpoint, with that one's network."""
+    if problem.coupled_layers:
+        take_batch_statistics(module)
+    module = module.to(device=problem.device, dtype=problem.theta.dtype)
+    own = dict(module.named_parameters())
+    for name, shape in zip(problem.space.names, problem.space.shapes, strict=True):
+        if name not in own or own[name].shape != shape:
+            there = f"is {tuple(own[name].shape)}" if name in own else "is not there"
+            raise ProblemError(
+                f"{name} is {tuple(shape)} at the analysed checkpoint and {there} in {other.path}",
+                "name a checkpoint of the same network",
+            )
+    # What was stated holds for all checkpoints; what the first one told, each tells of itself.
+    mine, facts = problem.training, valid_facts(first.facts)
+    told = {
+        key: value
+        for key, value in valid_facts(other.facts).items()
+        if key not in mine.model_fields_set or getattr(mine, key) == facts.get(key)
+    }
+    return replace(
+        problem,
+        objective=Objective(module, problem.objective.loss),
+        theta=problem.space.flat(module),
+        training=Training(**{**mine.model_dump(exclude_unset=True), **told}),
+        moments=moments_of(other.optimizer_state, module, problem.space),
     )
 
 

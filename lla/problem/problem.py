@@ -194,16 +194,15 @@ class Relatives:
     """How to read what belongs to the same network.
 
     Attributes:
-        network: The network with the weights of another checkpoint, by its path.
+        at: The same problem at another checkpoint, by its path: weights, buffers, the optimizer's
+            moments, and what that checkpoint tells of the training where this one's told it.
         data: Other samples, by a source as ``data.npz?split=test``, on the problem's device.
-        facts: What a checkpoint's file, read by ``network``, tells of its training.
         pictures: Image files at a size (C, H, W), scaled as the recipe says, on the problem's
             device: shape (n, C, H, W).
     """
 
-    network: Callable[[str], nn.Module]
+    at: Callable[[str], Problem]
     data: Callable[[str], Dataset]
-    facts: Callable[[str], Mapping[str, object]] = lambda path: {}
     pictures: Callable[[Sequence[str], torch.Size], torch.Tensor] | None = None
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-__all__ = ["DataSpec", "LossSpec", "ModelSpec", "Statistics", "Training"]
+__all__ = ["DataSpec", "LossSpec", "ModelSpec", "Statistics", "Training", "valid_facts"]
 
 Statistics = Literal["running", "batch"]
 """What batch norm normalizes by."""
@@ -114,3 +115,20 @@ class Training(_Spec):
     batch_size: int | None = Field(None, gt=0, description="samples per training step")
     samples: int | None = Field(None, gt=0, description="size of the whole training set")
     epoch: _Finite | None = Field(None, description="epoch of this checkpoint")
+
+
+def valid_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a checkpoint's facts are settings of the training.
+
+    A checkpoint may record what is none (an optimizer's lr of 0 at the end of a schedule, say): it
+    is left out.
+    """
+    return {key: value for key, value in facts.items() if _valid(key, value)}
+
+
+def _valid(key: str, value: Any) -> bool:
+    try:
+        Training(**{key: value})
+    except ValidationError:
+        return False
+    return True

@@ -12,6 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from lla.analyses.stability import StabilityResult
 from lla.numbers import number, outcome
 from lla_plots.batch_sizes import over_batch_sizes
+from lla_plots.series import draw_series
 from lla_plots.style import (
     BLACK,
     OUTCOME_COLORS,
@@ -41,9 +42,10 @@ _WORDS, _BAR, _REASON, _GAP = 1.5, 1.0, 1.1, 0.8
 
 @styled
 def figures(result: StabilityResult, caption: str) -> dict[str, Figure]:
-    """Draw ``stability``; nothing where there are no conditions."""
+    """Draw ``stability`` where there are conditions, and ``stability_series`` where asked for."""
+    over = draw_series(result.series, caption)
     if not result.conditions.names:
-        return {}
+        return over
     known = result.lr.exists
     notes = () if known else (result.lr.why or "the learning rate in use is unknown",)
     title = "Largest stable learning rates"
@@ -55,7 +57,7 @@ def figures(result: StabilityResult, caption: str) -> dict[str, Figure]:
         legend=_legend(result),
     )  # fmt: skip
     draw_conditions(figure.subplots(), result)
-    return {"stability": figure, **over_batch_sizes(result, caption)}
+    return {"stability": figure, **over_batch_sizes(result, caption), **over}
 
 
 def draw_conditions(axes: Axes, result: StabilityResult) -> None:

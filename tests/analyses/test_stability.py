@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import lla.analyses.stability.batches as stability_run
+from lla.analyses import sampling
 from lla.analyses.stability.conditions import (
     Condition,
     Curvature,
@@ -301,7 +302,8 @@ def test_product_with_the_learning_rate_and_batch_pilot(monkeypatch):
     torch.manual_seed(0)
     data = (torch.randn(20, 3), torch.randn(20, 1))
     values = iter([1.0, 3.0] + [2.0] * 200)
-    monkeypatch.setattr(stability_run, "_PILOT", 2)
+    for module in (stability_run, sampling):
+        monkeypatch.setattr(module, "PILOT", 2)
     monkeypatch.setattr(stability_run, "batch_curvature", lambda *_, **_options: next(values))
     m = analyze(
         nn.Linear(3, 1),

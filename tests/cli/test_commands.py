@@ -324,7 +324,7 @@ def test_interruption_keeps_what_is_done(
         process.send_signal(number)
         rest = process.stderr.read()
         assert process.wait(60) == code
-    assert "no report was written; 1 of 5 analyses is done and kept in" in rest
+    assert "no report was written; 1 of 6 analyses is done and kept in" in rest
     assert "go on with: lla analyze " in rest
     assert "finishing the product in hand" in rest
     assert "Traceback" not in rest
@@ -374,7 +374,7 @@ def test_a_dry_run_computes_and_writes_nothing(samples: Path, tmp_path: Path, mo
     found = CliRunner().invoke(app, ["analyze", path, "--dry-run", "--json", "--skip=landscape"])
     document = json.loads(found.stdout)
     assert document["schema"] == "lla-plan/1"
-    assert set(document["stages"]) == {"baseline", "spectrum", "stability", "saliency"}
+    assert set(document["stages"]) == {"baseline", "spectrum", "stability", "sharpness", "saliency"}
     for stage in document["stages"].values():
         assert 0 <= stage["expected_seconds"] <= stage["at_most_seconds"]
     assert document["plan"]["predicted_peak_bytes"] < document["plan"]["memory"]

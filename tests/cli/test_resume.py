@@ -170,7 +170,7 @@ def test_a_run_that_was_stopped_goes_on(computed: list[str]) -> None:
     assert taken(computed) == ["baseline", "spectrum", "stability", "landscape"]
     reason, remedy = done.stderr.strip().splitlines()[-2:]
     assert reason == (
-        "lla: interrupted; no report was written; 3 of 5 analyses are done and kept in "
+        "lla: interrupted; no report was written; 4 of 6 analyses are done and kept in "
         "m.lla.h5.parts"
     )
     assert remedy == "     go on with: lla analyze m.pt --no-html --set=run.together=1"
@@ -220,7 +220,7 @@ def test_a_fresh_run_that_was_stopped_stays_fresh(computed: list[str]) -> None:
     with broken(Linear, "__call__", KeyboardInterrupt()):
         done = run("--fresh")
     reason, remedy = done.stderr.strip().splitlines()[-2:]
-    assert "m.lla.h5 is as it was; 3 of 5 analyses are done" in reason
+    assert "m.lla.h5 is as it was; 4 of 6 analyses are done" in reason
     assert remedy.endswith("go on with: lla analyze m.pt --no-html")
     taken(computed)
     assert run().exit_code == 0
@@ -289,7 +289,7 @@ def test_a_full_disk_costs_the_parts_or_the_report_but_not_both(
     with broken(storage, "replacing", full):  # it fills up before the report
         done = run()
     assert done.exit_code == 5
-    assert "m.lla.h5 is as it was; 5 of 5 analyses are done and kept in" in done.stderr
+    assert "m.lla.h5 is as it was; 6 of 6 analyses are done and kept in" in done.stderr
     assert "make room there, then go on with: lla analyze m.pt" in done.stderr
     assert Path("m.lla.h5").read_bytes() == before
     taken(computed)

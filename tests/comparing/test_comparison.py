@@ -290,7 +290,7 @@ def test_a_verdict_that_becomes_violated_fails() -> None:
 
 
 def test_nothing_in_common_is_inconclusive() -> None:
-    bare = {"spectrum": None, "stability": None}
+    bare = {"spectrum": None, "stability": None, "sharpness": None}
     found = lla.compare(report(**bare), report("b.pt", **bare))
     assert found.changes
     assert gate([found]).status == "inconclusive"

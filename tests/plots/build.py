@@ -27,8 +27,9 @@ from lla.analyses.saliency import (
     SaliencyResult,
     Sheet,
 )
+from lla.analyses.sharpness import MEASURES, Measures, SharpnessResult
 from lla.analyses.spectrum import Density, Layers, SpectrumResult
-from lla.analyses.stability import BatchSizes, Conditions, StabilityResult
+from lla.analyses.stability import BatchSizes, Conditions, StabilityResult, TrainingSeries
 from lla.estimate import Estimate, Label, Verdict
 from lla.report import CheckpointFacts, Report, Stage
 
@@ -324,6 +325,61 @@ def stability(lr=0.1, **changes):
             Verdict(f"stability.{name}", outcome, f"why {name}")
             for name, outcome in zip("abcde", outcomes, strict=True)
         ),
+        series=None,
+    )
+    return replace(result, **changes)
+
+
+def series(count=6, **changes):
+    """A training at learning rate 0.1, lowered to 0.05 at the end, that sharpens to its edge."""
+    rate = np.full(count, 0.1)
+    rate[-1] = 0.05
+    top = 2.2 / rate * (1 - 0.9 * np.exp(-np.arange(count)))
+    found = TrainingSeries(
+        names=tuple(f"epoch_{index + 1:02d}.pt" for index in range(count)),
+        epoch=np.arange(1.0, count + 1),
+        lr=rate,
+        edge=2 / rate,
+        two_over_lr=2 / rate,
+        loss=np.exp(-np.arange(count) / 2),
+        accuracy=np.full(count, 0.9),
+        lambda_max=top,
+        lambda_max_low=top * 0.999,
+        lambda_max_high=top * 1.001,
+        trace=5 * top,
+        trace_low=4.8 * top,
+        trace_high=5.2 * top,
+        batch_sharpness=0.8 * top,
+        batch_sharpness_low=0.7 * top,
+        batch_sharpness_high=0.9 * top,
+        converged=np.ones(count, dtype=bool),
+        note=("",) * count,
+    )
+    return replace(found, **changes)
+
+
+def sharpness(**changes):
+    missing = Estimate.missing("the batch size is unknown; pass --m or --batch-size")
+    result = SharpnessResult(
+        sam=certified(0.02, 1e-4),
+        sam_order1=exact(0.01),
+        sam_order2=certified(0.018, 1e-4),
+        m_sharpness=missing,
+        asam=certified(0.03, 1e-4),
+        asam_order1=exact(0.015),
+        asam_order2=certified(0.028, 1e-4),
+        average=sampled(0.004, 0.0004),
+        average_order2=sampled(0.0012, 0.0001),
+        scaled_average=sampled(0.006, 0.0005),
+        scaled_average_order2=sampled(0.005, 0.001),
+        fisher_rao=certified(0.2, 1e-3),
+        relative_flatness=certified(3.0),
+        layer=Label("head", "the last linear layer that is called"),
+        measures=Measures(
+            tuple(MEASURES),
+            tuple(invariant for invariant, _ in MEASURES.values()),
+            tuple(source for _, source in MEASURES.values()),
+        ),
     )
     return replace(result, **changes)
 
@@ -427,6 +483,7 @@ def report(path="runs/net.pt", **results):
         "baseline": BaselineResult(exact(0.01), exact(1.0), exact(0.02)),
         "spectrum": spectrum(),
         "stability": stability(),
+        "sharpness": sharpness(),
         "landscape": landscape(),
         "saliency": saliency(),
         **results,

@@ -17,6 +17,7 @@ ALL = [
     "layers",
     "stability",
     "stability_batches",
+    "sharpness",
     "landscape",
     "landscape_contour",
     "surface",
@@ -46,7 +47,8 @@ def test_only_what_is_asked_for(only, names):
 
 def test_missing_results_leave_out_their_figures():
     report = build.report(saliency=build.no_saliency(), landscape=None)
-    assert list(draw(report)) == ["spectrum", "layers", "stability", "stability_batches", "summary"]
+    names = ["spectrum", "layers", "stability", "stability_batches", "sharpness", "summary"]
+    assert list(draw(report)) == names
 
 
 def test_the_summary_answers_the_questions_of_a_reader():
@@ -96,7 +98,7 @@ def test_the_summarys_text_and_plots_stay_on_the_page():
 
 
 def test_the_summary_of_a_bare_report():
-    nothing = {"spectrum": None, "stability": None, "landscape": None, "saliency": None}
+    nothing = dict.fromkeys(("spectrum", "stability", "sharpness", "landscape", "saliency"))
     figure = summary.figure(build.report(**nothing))
     render(figure, dpi=50)
     assert "loss/value" in texts(figure)
@@ -188,7 +190,7 @@ def test_files_carry_title_and_digest_in_their_metadata(tmp_path):
     png, svg, pdf = save(build.report(), tmp_path, ("png", "svg", "pdf"), only=("saliency",))
     with Image.open(png) as picture:
         assert "sha256 0123456789ab" in picture.text["Description"]
-        assert picture.text["Title"].startswith("Where the network looks: NormGrad maps")
+        assert picture.text["Title"].startswith("Where the network looks: saliency maps")
     assert "sha256 0123456789ab" in svg.read_text()
     assert b"Where the network looks: NormGrad maps" in pdf.read_bytes()
 

@@ -26,6 +26,7 @@ QUESTIONS = [
     "How sharp is it?",
     "How sure are we?",
     "Is it stable at its learning rate?",
+    "How much does the loss rise around it?",
     "Which layers carry the curvature?",
     "What does the loss look like around it?",
     "What did the network look at?",
@@ -153,7 +154,7 @@ def test_hostile_names_are_text():
 
 
 def test_a_bare_report_makes_a_page():
-    nothing = {"spectrum": None, "stability": None, "landscape": None, "saliency": None}
+    nothing = dict.fromkeys(("spectrum", "stability", "sharpness", "landscape", "saliency"))
     page = html(build.report(**nothing))
     assert len(page) < 100_000  # nothing to turn, so no plotly.js
     read = Reader(page)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
-from lla.analyses.analysis import Analysis, Compared, Config
+from lla.analyses.analysis import Analysis, Compared, Config, Names
 from lla.analyses.fields import Plot, array, group, groups, metric
 from lla.analyses.spectrum import EIGENPAIRS
 
@@ -59,13 +59,7 @@ def _checked(text: str) -> str:
     return text
 
 
-def _listed(value: Any) -> Any:
-    texts = value if isinstance(value, (list, tuple)) else [value]
-    return tuple(part for text in texts for part in str(text).split(",") if part)
-
-
 Range = Annotated[str, AfterValidator(_checked)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 NormalizationName = Literal["auto", "none", "filter", "layer", "model", "weight"]
 
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lla.analyses.checkpoints import checkpoints_of, files_in, problem_at
 from lla.analyses.landscape import LandscapeConfig
-from lla.errors import ConfigurationError, LlaError, ProblemError
+from lla.errors import ConfigurationError
 from lla.problem import Problem
 from lla.sources import with_options
 
 __all__ = ["Series", "files_of", "line_to", "main_axes", "plane_through", "series_of"]
+
+_OPTION = "--checkpoints"
 
 
 @dataclass(frozen=True)
@@ -53,60 +54,23 @@ def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
             f"axes '{kind}' need other checkpoints of the same network",
             f"name them: --axes {kind} --checkpoints 'runs/epoch-*.pt'",
         )
-    if problem.relatives is None:
-        raise ConfigurationError(
-            f"axes '{kind}' read checkpoint files, and the network was given as an object",
-            "analyse a checkpoint's file: lla landscape MODEL.pt",
-        )
     names, offsets, buffers, epochs = [], [], [], []
-    for path in [found for text in paths for found in _files(text)]:
-        try:
-            module = problem.relatives.network(path)
-            place = problem.space.flat(module).to(problem.device)
-        except (LlaError, KeyError) as error:
-            if isinstance(error, LlaError) and not isinstance(error, ProblemError):
-                raise
-            reason = error.reason if isinstance(error, LlaError) else f"it has no {error}"
-            raise ProblemError(
-                f"{path} is no checkpoint of the same network: {reason}",
-                "leave it out of --checkpoints",
-            ) from None
+    for path in checkpoints_of(paths, _OPTION):
+        other = problem_at(problem, path, _OPTION)
         names.append(Path(path).name)
-        epochs.append(_epoch(problem.relatives.facts(path)))
-        offsets.append(place.double() - problem.theta.double())
-        buffers.append({name: value.to(problem.device) for name, value in module.named_buffers()})
+        epochs.append(float("nan") if other.training.epoch is None else other.training.epoch)
+        offsets.append(other.theta.double() - problem.theta.double())
+        buffers.append(dict(other.module.named_buffers()))
     return Series(tuple(names), torch.stack(offsets), tuple(buffers), np.array(epochs))
-
-
-def _epoch(facts: Mapping[str, object]) -> float:
-    epoch = facts.get("epoch")
-    return float(epoch) if isinstance(epoch, (int, float)) else float("nan")
 
 
 def files_of(config: LandscapeConfig) -> list[str]:
     """The files that a landscape reads besides the problem's own, those that are there."""
-    named = [path for text in config.checkpoints for path in sorted(glob(text)) or [text]]
+    named = files_in(config.checkpoints)
     named += [axis.partition(":")[2] for axis in config.axes if axis.startswith("file:")]
     named.append(with_options(config.also)[0])
     named += [metric.rpartition(":")[0] for metric in config.metrics]
     return [path for path in named if path and Path(path).is_file()]
-
-
-def _files(text: str) -> list[str]:
-    if not has_magic(text) or Path(text).exists():
-        return [text]
-    found = sorted(glob(text), key=_natural)
-    if not found:
-        raise ConfigurationError(
-            f"no file matches '{text}'", "correct --checkpoints; quote patterns: 'epoch-*.pt'"
-        )
-    return found
-
-
-def _natural(path: str) -> list[tuple[int, int, str]]:
-    """Numbers in names by their value."""
-    parts = re.findall(r"\d+|\D+", path)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def line_to(series: Series) -> tuple[torch.Tensor, tuple[str, ...]]:

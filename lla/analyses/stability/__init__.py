@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from lla.analyses.analysis import Analysis, Compared, Config, Remedy
+from lla.analyses.analysis import Analysis, Compared, Config, Names, Remedy
 from lla.analyses.fields import Plot, array, group, metric, verdicts
 from lla.analyses.spectrum import ESTIMATES
+from lla.analyses.stability.series import TrainingSeries
 
 if TYPE_CHECKING:
     import numpy as np
 
     from lla.estimate import Estimate, Label, Verdict
 
-__all__ = ["ANALYSIS", "BatchSizes", "Conditions", "StabilityConfig", "StabilityResult"]
+__all__ = [
+    "ANALYSIS",
+    "BatchSizes",
+    "Conditions",
+    "StabilityConfig",
+    "StabilityResult",
+    "TrainingSeries",
+]
 
 
 class StabilityConfig(Config):
@@ -35,6 +43,9 @@ class StabilityConfig(Config):
     )
     exact_parameters: int = Field(
         300, ge=0, description="parameters up to which the exact threshold is computed; 0: never"
+    )
+    series: Names = Field(
+        (), description="checkpoints of a training, as 'epoch-*.pt': curvature against 2/η over it"
     )
 
 
@@ -148,6 +159,9 @@ class StabilityResult:
         "largest stable learning rate of each condition over batch sizes", BatchSizes
     )
     verdicts: tuple[Verdict, ...] = verdicts("what each condition says of the learning rate")
+    series: TrainingSeries | None = group(
+        "curvature at each checkpoint of a training, if asked for", TrainingSeries
+    )
 
 
 # What the rules take from the training, so that a change of it is not taken for one of the minimum.
@@ -197,6 +211,8 @@ ANALYSIS = Analysis(
     ),
     figures="lla_plots.stability:figures",
     depends=(*ESTIMATES, "training"),
+    files="lla.analyses.stability.series:files_of",
+    check="lla.analyses.stability.along:check",
     question="Is it stable at its learning rate?",
     summary=(
         "lr",

@@ -8,6 +8,7 @@ import numpy as np
 
 from lla.analyses.spectral import spectral
 from lla.analyses.stability import BatchSizes, Conditions, StabilityConfig, StabilityResult
+from lla.analyses.stability.along import along
 from lla.analyses.stability.batches import batch_sharpness
 from lla.analyses.stability.conditions import (
     ADAPTIVE,
@@ -95,6 +96,7 @@ def run(problem: Problem, config: StabilityConfig, workspace: Workspace) -> Stab
         conditions=_table(rules, verdicts),
         batch_sizes=_over_batch_sizes(training, known),
         verdicts=verdicts,
+        series=along(problem, config, workspace, _facts_at),
     )
 
 
@@ -213,6 +215,15 @@ def _sizes(training: TrainingRun) -> list[int]:
     n = max(training.samples, 1)
     found = {round(float(x)) for x in np.geomspace(1, n, _SIZES)}
     return sorted(found | ({min(training.batch_size, n)} if training.batch_size else set()))
+
+
+def _facts_at(
+    problem: Problem, config: StabilityConfig, workspace: Workspace
+) -> tuple[TrainingRun, Estimate]:
+    """What the conditions need at a checkpoint of a series, and the batch sharpness there."""
+    unasked = Estimate.missing("not asked for along a series")
+    training = training_run(problem, unasked, "", config.replacement)
+    return training, batch_sharpness(problem, training, config, workspace)
 
 
 def _given(value: float | None, why: str) -> Estimate:

@@ -11,6 +11,7 @@ from lla.numbers import interval, number
 from lla_plots.parts import Action, Section, Shown
 from lla_plots.phrases import counted, listed, told
 from lla_plots.tables import metrics, verdicts
+from lla_plots.words.series import over_training
 
 __all__ = ["sections", "steps"]
 
@@ -53,6 +54,7 @@ def sections(result: StabilityResult) -> Sequence[Section]:
                 metrics(result, "stability"),
             ),
         ),
+        *over_training(result.series),
     )
 
 
