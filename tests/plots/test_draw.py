@@ -192,7 +192,7 @@ def test_files_carry_title_and_digest_in_their_metadata(tmp_path):
         assert "sha256 0123456789ab" in picture.text["Description"]
         assert picture.text["Title"].startswith("Where the network looks: saliency maps")
     assert "sha256 0123456789ab" in svg.read_text()
-    assert b"Where the network looks: NormGrad maps" in pdf.read_bytes()
+    assert b"Where the network looks: saliency maps" in pdf.read_bytes()
 
 
 def test_vector_files_bring_their_letters(tmp_path):
