@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from lla.estimate import Estimate, Verdict
+from lla.estimate import Estimate, Outcome, Verdict
 
 __all__ = [
     "Condition",
@@ -24,6 +24,7 @@ __all__ = [
     "smallest_limit",
     "trace_frobenius_rule",
     "trace_rule",
+    "within",
 ]
 
 _UNITS = "learning rate"
@@ -270,6 +271,28 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
     if lr < limit.low:
         return Verdict(condition.id, "consistent", f"{sizes}: below it{note}")
     return Verdict(condition.id, "inconclusive", f"{sizes}: inside the interval{note}")
+
+
+def within(limit: Estimate, lr: float, edge: float) -> frozenset[Outcome]:
+    """Which verdicts the interval of a largest stable learning rate leaves open.
+
+    :func:`judge` takes its value for what is at the edge; whoever must not change their mind with
+    the draws asks for all of them.
+
+    Args:
+        limit: The largest stable learning rate.
+        lr: Learning rate in use.
+        edge: |η/η_max − 1| within which it is the edge.
+    """
+    shares = (lr / limit.high, lr / limit.low if limit.low > 0 else math.inf)  # of the limit
+    found: set[Outcome] = set()
+    if shares[0] < 1 - edge:
+        found.add("consistent")
+    if shares[1] > 1 + edge:
+        found.add("violated")
+    if shares[1] >= 1 - edge and shares[0] <= 1 + edge:
+        found.add("at_edge")
+    return frozenset(found)
 
 
 def smallest_limit(conditions: Iterable[Condition]) -> Estimate:
