@@ -8,7 +8,18 @@ import sys
 import typer
 
 from lla.allocator import keep_freed_memory
-from lla_cli import analyze, compare, export, init, inspect, page, plot, show, surroundings
+from lla_cli import (
+    analyze,
+    audit,
+    compare,
+    export,
+    init,
+    inspect,
+    page,
+    plot,
+    show,
+    surroundings,
+)
 
 __all__ = ["app", "main"]
 
@@ -22,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for module in (analyze, show, compare, plot, page, export, init, inspect, surroundings):
+for module in (analyze, show, compare, audit, plot, page, export, init, inspect, surroundings):
     module.add_to(app)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
+from functools import partial
 
+from lla.audit.evidence import Evidence
 from lla.audit.findings import Audit, Audited
-from lla.audit.judging import Evidence, judge
+from lla.audit.judging import judge
 from lla.audit.policy import Policy, matches
 from lla.errors import InterruptedRunError, LlaError
 from lla.report import Report
@@ -37,15 +39,14 @@ def audit(
     listed = [reports] if isinstance(reports, Report) else list(reports)
     day = today or today_utc()
     names = [report.path or report.checkpoint.path or "report" for report in listed]
-    evidence = [
-        Evidence(name, report, baseline) for name, report in zip(names, listed, strict=True)
+    found = [
+        examined(policy, name, partial(Evidence, name, report, baseline), day)
+        for name, report in zip(names, listed, strict=True)
     ]
-    return collected(policy, (examined(policy, one.name, lambda one=one: one, day) for one in evidence), day)
+    return collected(policy, found, day)
 
 
-def examined(
-    policy: Policy, name: str, gather: Callable[[], Evidence], today: date
-) -> Audited:
+def examined(policy: Policy, name: str, gather: Callable[[], Evidence], today: date) -> Audited:
     """One checkpoint's findings; an error of its own is kept, so that the others go on.
 
     Args:

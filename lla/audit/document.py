@@ -45,9 +45,8 @@ def _audited(one: Audited) -> dict[str, Any]:
         "report_sha256": (report.sha256 or None) if report else None,
         "checkpoint": asdict(report.checkpoint) if report else None,
         "further_runs": one.further,
-        "error": error and {
-            "reason": error.reason, "remedy": error.remedy, "exit_code": error.exit_code
-        },
+        "error": error
+        and {"reason": error.reason, "remedy": error.remedy, "exit_code": error.exit_code},
         "gates": [_finding(finding) for finding in one.findings],
     }
 

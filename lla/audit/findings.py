@@ -135,9 +135,7 @@ class Audit:
         for one in self.audited:
             if one.error is not None:
                 return one.error.exit_code
-        if all(
-            one.outcome is Outcome.NOT_EVALUATED and not one.excused for one in self.findings
-        ):
+        if all(one.outcome is Outcome.NOT_EVALUATED and not one.excused for one in self.findings):
             return 3
         troubles = {one.trouble for one in self.findings}
         if Trouble.FAILURE in troubles:
@@ -148,4 +146,6 @@ class Audit:
 def counted(findings: Iterable[Finding]) -> str:
     """How gates came out: ``2 pass, 1 fail``."""
     outcomes = Counter(finding.outcome for finding in findings)
-    return ", ".join(f"{outcomes[one]} {one.words}" for one in Outcome if outcomes[one]) or "no gate"
+    return (
+        ", ".join(f"{outcomes[one]} {one.words}" for one in Outcome if outcomes[one]) or "no gate"
+    )

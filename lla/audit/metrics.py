@@ -56,11 +56,11 @@ def refuse_metric(gate: Gate) -> None:
             "lla show -v REPORT lists them, and docs/report-format.md",
         )
     analysis, entry = paths[gate.metric]
-    numbers = [path for path, (_, item) in paths.items() if not item.text]
+    numbers = [path for path, (one, item) in paths.items() if one is analysis and not item.text]
     if entry.text:
         raise ConfigurationError(
             f"the metric '{gate.metric}' is in words, and a limit is for numbers",
-            f"choose among: {', '.join(path for path in numbers if path.startswith(analysis.group))}",
+            f"choose among: {', '.join(numbers)}",
         )
     if entry.name in analysis.compared.indicative:
         raise ConfigurationError(

@@ -240,5 +240,8 @@ class Policy:
 def matches(glob: str, names: Collection[str]) -> bool:
     """Whether a glob matches one of a checkpoint's names; ``*`` takes in slashes."""
     return any(
-        fnmatchcase(form, glob) for name in names if name for form in (name, posixpath.normpath(name))
+        fnmatchcase(form, glob)
+        for name in names
+        if name
+        for form in (name, posixpath.normpath(name))
     )

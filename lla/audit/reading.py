@@ -93,7 +93,7 @@ def _section_of(values: Mapping[str, Any]) -> dict[str, Any] | None:
     found: Any = values
     for part in _SECTION.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+    return dict(found) if isinstance(found, Mapping) else None
 
 
 def _text(path: Path) -> str:
@@ -151,9 +151,7 @@ class _Reading:
             self._section,
         )
 
-    def _tables(
-        self, values: Mapping[str, Any], name: str
-    ) -> Iterable[tuple[int, dict[str, Any]]]:
+    def _tables(self, values: Mapping[str, Any], name: str) -> Iterable[tuple[int, dict[str, Any]]]:
         """Each table of an array with the line its header is on; 1 where it has none."""
         tables = values.get(name, [])
         if not isinstance(tables, list) or not all(isinstance(one, Mapping) for one in tables):
@@ -180,7 +178,7 @@ class _Reading:
                 if name not in NAMES:
                     hint = nearest(str(name), NAMES)
                     self._refuse(line, place, f"across = '{name}' is nothing known{hint}", NAMES)
-        gate = self._made(Gate, {**values, "line": line}, line, where)
+        gate: Gate = self._made(Gate, {**values, "line": line}, line, where)
         try:
             refuse_metric(gate) if gate.metric else refuse_verdict(gate)
         except ConfigurationError as error:
@@ -191,7 +189,7 @@ class _Reading:
         where = f"waiver of '{table['gate']}'" if table.get("gate") else "a waiver"
         known = [key for key in Waiver.model_fields if key != "line"]
         self._refuse_unknown(table, known, line, where)
-        waiver = self._made(Waiver, {**table, "line": line}, line, where)
+        waiver: Waiver = self._made(Waiver, {**table, "line": line}, line, where)
         self._refuse_gate(waiver.gate, gates, line, where)
         return waiver
 

@@ -1,4 +1,4 @@
-"""Analyse a checkpoint for its gates, and again with a tighter tolerance where that may decide one."""
+"""Analyse a checkpoint for its gates, and again with more work where that may decide one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from lla.analyses.analysis import Analysis
 from lla.analyses.registry import available
+from lla.audit.evidence import Evidence
 from lla.audit.findings import Finding, Outcome
-from lla.audit.judging import Evidence, judge, required_confidence
+from lla.audit.judging import judge, required_confidence
 from lla.audit.metrics import analyses_of, analysis_of
 from lla.audit.policy import Gate, Policy
 from lla.report import Report
@@ -75,9 +76,7 @@ def settled(
 
 
 def _worth_it(found: Finding) -> bool:
-    return (
-        found.outcome is Outcome.INCONCLUSIVE and found.loose and found.gate.severity == "error"
-    )
+    return found.outcome is Outcome.INCONCLUSIVE and found.loose and found.gate.severity == "error"
 
 
 def _over(below: Sections, above: Sections) -> dict[str, dict[str, Any]]:
@@ -150,5 +149,3 @@ def _remedies(gate: Gate) -> list[tuple[Analysis, str, int]]:
     if own:
         return [(behind[0], remedy.setting, remedy.factor) for remedy in own]
     return [(one, remedy.setting, remedy.factor) for one in behind for remedy in one.remedies]
-
-

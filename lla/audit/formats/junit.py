@@ -24,7 +24,8 @@ def render(audit: Audit) -> str:
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
     ElementTree.indent(root)
-    text = ElementTree.tostring(root, encoding="unicode")
+    # Letters beyond ASCII as references: the text is UTF-8 whatever stream it goes to.
+    text = ElementTree.tostring(root, encoding="us-ascii", xml_declaration=False).decode()
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
 
 
@@ -69,8 +70,10 @@ def _valid(text: str) -> str:
     """The text without what XML 1.0 cannot hold, even escaped."""
     return "".join(
         sign
-        if sign in "\t\n\r" or 0x20 <= ord(sign) <= 0xD7FF or 0xE000 <= ord(sign) <= 0xFFFD
-        or 0x10000 <= ord(sign)
+        if sign in "\t\n\r"
+        or 0x20 <= ord(sign) <= 0xD7FF
+        or 0xE000 <= ord(sign) <= 0xFFFD
+        or ord(sign) >= 0x10000
         else "\ufffd"
         for sign in text
     )

@@ -1,14 +1,15 @@
 """SARIF 2.1.0 (OASIS): a rule for each gate, a result for each finding at the gate's line.
 
-A gate that could not be decided is of kind ``open``: the tool "was evaluated, and concluded that
-there was insufficient information to decide whether a problem exists" (section 3.27.9); levels are
-for kind ``fail`` alone. A waiver is an external suppression with its justification.
+A gate that could not be decided is of kind ``open``, which the standard has for rules that lacked
+the information to decide (section 3.27.9); levels are for kind ``fail`` alone (3.27.10). A waiver
+is an external suppression with its justification.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,7 +20,9 @@ from lla.audit.policy import Gate
 
 __all__ = ["SCHEMA", "render"]
 
-SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
 _KINDS = {
     Outcome.PASS: "pass",
     Outcome.FAIL: "fail",
@@ -112,4 +115,4 @@ def _uri(path: str) -> str:
             place = place.relative_to(Path.cwd())
         except ValueError:
             return place.as_uri()
-    return quote(place.as_posix())
+    return quote(os.fsencode(place.as_posix()))
