@@ -59,8 +59,6 @@ class Auditor:
         """
         read = [self._policy.path, *targets]
         refuse_outputs(outputs, [Path(path) for path in read])
-        if targets.count("-") > 1:
-            raise ConfigurationError("standard input (-) is named twice", "name a file")
         if not self._update:
             return
         if not self._baseline:

@@ -27,6 +27,8 @@ from lla.estimate import Estimate, Verdict
 
 __all__ = ["RULES"]
 
+_UNCONVERGED = "one of the two values has not converged"
+
 
 def _of_value(gate: Gate, evidence: Evidence, needed: float) -> Finding:
     """A gate on a metric's value."""
@@ -80,7 +82,7 @@ def _of_change(gate: Gate, evidence: Evidence, needed: float) -> Finding:
             continue
         ends = (-math.inf, limit) if "increase" in key else (-limit, math.inf)
         told = f"{gate.metric} changed by {told_change(found, gate, relative=relative)}"
-        doubt = doubt_of(found, needed, evidence)
+        doubt = doubt_of(found, needed, evidence) if change.converged else _UNCONVERGED
         if doubt:
             loose = _mended_here(change, needed)
             parts.append(doubted(gate, f"{told}: {doubt}", found, loose=loose, **values))
