@@ -88,3 +88,38 @@ def test_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
         lla.write(build.report(spectrum=spectrum), f"{name}.lla.h5")
     exec(blocks("docs/compare.md")[0], {})
     assert capsys.readouterr().out.startswith("larger 1.98")
+
+
+def test_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its commands in order, its policy, and its Python."""
+    import shlex
+
+    from lla_cli.main import app
+    from typer.testing import CliRunner
+
+    import lla
+    from lla.audit import read_policy
+    from tests.comparing.test_comparison import report
+    from tests.plots import build
+
+    text = (ROOT / "docs/audit.md").read_text()
+    calm = build.stability(**build.calm())
+    lla.write(report(stability=calm, landscape=None, saliency=None), "model.lla.h5")
+    lla.write(report(stability=calm, landscape=None, saliency=None), "before.lla.h5")
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    for command in commands.splitlines():
+        name, *arguments = shlex.split(command, comments=True)
+        assert name == "lla"
+        # There is no checkpoint here: a glob that matches nothing ends with 3.
+        code = 3 if "models/*.pt" in arguments else 0
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, (command, done.output)
+    (policy,) = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    Path("lla-policy.toml").write_text(policy)
+    assert [gate.id for gate in read_policy().gates] == [
+        "sharpness.max", "sharpness.regression", "stable"
+    ]  # fmt: skip
+    exec(blocks("docs/audit.md")[0], {})
+    out = capsys.readouterr().out
+    assert "sharpness.max pass hessian/lambda_max = 10.00 [9.99, 10.01] (certified)" in out
+    assert out.rstrip().endswith("0")

@@ -1,4 +1,4 @@
-"""Over many seeds: far from its limit a gate says the same each time, near it that it cannot say."""
+"""Over many seeds: far from its limit a gate says the same each time, near it it cannot say."""
 
 from collections import Counter
 from datetime import date

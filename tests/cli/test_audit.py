@@ -140,16 +140,14 @@ def test_an_audit_of_a_report_is_quick_and_loads_no_torch() -> None:
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
         "print('torch' in sys.modules, time.process_time())"
     )
-    best = min(
-        float(line.split()[1])
-        for line in (
-            subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-            .stdout.splitlines()[-1]
-            for _ in range(2)
-        )
-        if line.startswith("False")
-    )
-    assert best < 1.0
+    took = []
+    while len(took) < 3 and not (took and took[-1] < 1.0):
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        torch, seconds = done.stdout.splitlines()[-1].split()
+        assert torch == "False"
+        took.append(float(seconds))
+    assert took[-1] < 1.0
 
 
 def test_a_baseline_is_made_kept_and_made_anew() -> None:
@@ -205,7 +203,7 @@ def test_a_drafted_policy_passes_on_its_report() -> None:
     # The limits in comments are those of what was measured, and valid as well.
     for line in ("max = 13.0", "max = 22.0", "# here 17.00 [16.50, 17.50] (95 %)"):
         assert line in text, line
-    head, mark, limits = text.partition("# Limits on values")
+    head, _, limits = text.partition("# Limits on values")
     active = "\n".join(line.removeprefix("# ") for line in limits.splitlines()[2:])
     Path("lla-policy.toml").write_text(f"{head}\n{active}\n")
     found = read_json(audit("c.h5", "--output=json").stdout)
