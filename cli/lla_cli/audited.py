@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import traceback
@@ -140,7 +141,7 @@ class Auditor:
             stack.enter_context(redirect_stdout(sys.stderr))
             opened = Ledger.opened(target, fresh=not values["resume"], tell=_warn)
             ledger = stack.enter_context(opened)
-            stack.enter_context(told_of_parts(ledger, len(only), again=lambda: ""))
+            stack.enter_context(told_of_parts(ledger, len(only), again=_again))
             progress = stack.enter_context(watching(quiet=values["quiet"]))
             analyst = Analyst(
                 checkpoint,
@@ -221,6 +222,10 @@ def _told_as_unwritable(place: Path) -> Iterator[None]:
         raise ReportError(
             f"{place} cannot be written: {error.strerror}", "choose another place"
         ) from None
+
+
+def _again() -> str:
+    return shlex.join(sys.argv)
 
 
 def _warn(text: str) -> None:

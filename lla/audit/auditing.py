@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime
 from functools import partial
@@ -65,7 +66,9 @@ def examined(policy: Policy, name: str, gather: Callable[[], Evidence], today: d
         raise
     except LlaError as error:
         return Audited(name, error=error)
-    return Audited(name, findings, evidence.report, further=evidence.further)
+    return Audited(
+        name, findings, evidence.report, further=evidence.further, runnable=evidence.runnable
+    )
 
 
 def collected(policy: Policy, audited: Iterable[Audited], today: date) -> Audit:
@@ -75,6 +78,12 @@ def collected(policy: Policy, audited: Iterable[Audited], today: date) -> Audit:
 
 
 def _notes(policy: Policy, audited: tuple[Audited, ...], today: date) -> Iterator[str]:
+    paths = [one.report.checkpoint.path for one in audited if one.loose and one.report]
+    if any(paths) and policy.defaults.further_runs:
+        yield (
+            "where an interval is too wide, an audit of the checkpoint itself goes on until its "
+            f"budget is spent: lla audit {shlex.join(filter(None, paths))}"
+        )
     used = {finding.waiver for one in audited for finding in one.findings if finding.waiver}
     for waiver in policy.waivers:
         place = f"{policy.path}, line {waiver.line}: the waiver of '{waiver.gate}'"

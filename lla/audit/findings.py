@@ -98,6 +98,7 @@ class Audited:
         report: What was judged; None where there is none.
         error: Why it could not be judged.
         further: How many further runs tightened its estimates.
+        runnable: Whether it is a checkpoint, and not the report of one.
     """
 
     name: str
@@ -105,6 +106,13 @@ class Audited:
     report: Report | None = None
     error: LlaError | None = None
     further: int = 0
+    runnable: bool = False
+
+    @property
+    def loose(self) -> bool:
+        """Whether a gate is inconclusive for the width of an interval, and no run was made."""
+        open_ = (one for one in self.findings if one.outcome is Outcome.INCONCLUSIVE)
+        return not self.runnable and any(one.loose for one in open_)
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,13 @@ def _headers(text: str) -> Iterator[tuple[int, str]]:
         token, start = tokens[index]
         if token == "\n":
             fresh, line = fresh or depth == 0, line + 1
-        elif fresh and depth == 0 and text.startswith("[[", start):
+        elif fresh and text.startswith("[[", start):
             end = text.index("]]", start)
             yield line, text[start + 2 : end]
             while index + 1 < len(tokens) and tokens[index + 1][1] < end + 2:
                 index += 1
             fresh = False
-        elif fresh and token == "[" and depth == 0:
+        elif fresh and token == "[":
             # A table's header: its bracket is no value's.
             end = text.index("]", start)
             while index + 1 < len(tokens) and tokens[index + 1][1] <= end:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -227,6 +228,14 @@ class Policy:
     overrides: tuple[Override, ...] = ()
     defaults: Defaults = field(default_factory=Defaults)
     section: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its file as seen from here, which in CI is the repository; absolute if beyond it."""
+        path = Path(self.path)
+        if path.is_absolute() and path.is_relative_to(Path.cwd()):
+            path = path.relative_to(Path.cwd())
+        return path.as_posix()
 
     def gates_for(self, names: Collection[str]) -> tuple[Gate, ...]:
         """The gates of a checkpoint that has these names, with overrides applied."""

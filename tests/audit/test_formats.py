@@ -42,7 +42,7 @@ max = 1
 why = '''50 % <b>, a|b: `c` ::error::x
 second line'''
 """
-    made = audit(parse_policy(text, "a b/é%.toml"), replace(report(), path=EVIL))
+    made = audit(parse_policy(text, "a b,c/é%.toml"), replace(report(), path=EVIL))
     wrong = Audited(f"{EVIL}.pt", error=ReportError(f"bad {EVIL}", "do <this> | that, now: 5 %"))
     return Audit(made.policy, (*made.audited, wrong))
 
@@ -59,10 +59,10 @@ def test_names_come_through() -> None:
     assert first == "error"
     assert data.startswith(EVIL)
     assert data.endswith("50 % <b>, a|b: `c` ::error::x\nsecond line")
-    assert second["file"] == "a b/é%.toml"
+    assert second["file"] == "a b,c/é%.toml"
     run = read_sarif(render(Format.SARIF, made))
     place = run["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]
-    assert place["uri"] == "a%20b/%C3%A9%25.toml"
+    assert place["uri"] == "a%20b%2Cc/%C3%A9%25.toml"
     assert run["invocations"][0]["executionSuccessful"] is False
     (row,) = read_markdown(render(Format.MARKDOWN, made))[1:]
     assert len(row) == 4
@@ -99,7 +99,7 @@ def test_warnings_pass_in_junit_and_say_so() -> None:
     assert case.find("system-out").text.startswith("warning, fail: ")
     (result,) = read_sarif(render(Format.SARIF, made))["results"]
     assert (result["kind"], result["level"]) == ("fail", "warning")
-    assert "  warning        g0\n" in render(Format.TEXT, made)
+    assert "  fail           g0 (warning)\n" in render(Format.TEXT, made)
 
 
 def test_results_of_one_gate_and_checkpoint_keep_their_fingerprint() -> None:

@@ -25,12 +25,15 @@ def render(audit: Audit) -> str:
         left = len(found) - (MOST - 1)
         more = f"{left} more gates or checkpoints need attention: see the log or the step's summary"
         worst = found[MOST - 1][0]
-        found = [*found[: MOST - 1], (worst, _line(worst, audit.policy.path, 1, "lla audit", more))]
+        found = [
+            *found[: MOST - 1],
+            (worst, _line(worst, audit.policy.place, 1, "lla audit", more)),
+        ]
     return "".join(f"{line}\n" for _, line in found)
 
 
 def _annotations(audit: Audit) -> Iterator[tuple[str, str]]:
-    path = audit.policy.path
+    path = audit.policy.place
     for one in audit.audited:
         if one.error is not None:
             told = f"{one.name}: {one.error.reason}\n{one.error.remedy}".strip()

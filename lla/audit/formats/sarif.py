@@ -88,7 +88,7 @@ def _result(audit: Audit, one: Audited, finding: Finding, index: int) -> dict[st
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": _uri(audit.policy.path)},
+                    "artifactLocation": {"uri": _uri(audit.policy.place)},
                     "region": {"startLine": gate.line or 1},
                 },
                 "logicalLocations": [{"name": one.name, "kind": "checkpoint"}],
@@ -107,12 +107,6 @@ def _result(audit: Audit, one: Audited, finding: Finding, index: int) -> dict[st
     return found
 
 
-def _uri(path: str) -> str:
-    """A reference relative to where the audit ran, which is the repository; absolute beyond it."""
-    place = Path(path)
-    if place.is_absolute():
-        try:
-            place = place.relative_to(Path.cwd())
-        except ValueError:
-            return place.as_uri()
-    return quote(os.fsencode(place.as_posix()))
+def _uri(place: str) -> str:
+    path = Path(place)
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(place))

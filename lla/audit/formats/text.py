@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from lla.audit.findings import Audit, Audited, Finding, Outcome, Trouble, counted
+from lla.audit.findings import Audit, Audited, Finding, Trouble, counted
 
 __all__ = ["render"]
 
@@ -49,10 +49,9 @@ def _further(one: Audited) -> str:
 
 
 def _finding(finding: Finding) -> Iterator[str]:
-    word = finding.outcome.words
-    if finding.trouble is Trouble.WARNING:
-        word = "warning" if finding.outcome is Outcome.FAIL else f"{word}?"
-    yield from _wrapped(f"{word:{_OUTCOME}}{finding.gate.id}", "  ", _deep())
+    mark = " (warning)" if finding.trouble is Trouble.WARNING else ""
+    told = f"{finding.outcome.words:{_OUTCOME}}{finding.gate.id}{mark}"
+    yield from _wrapped(told, "  ", _deep())
     yield from _wrapped(finding.message, _deep(), _deep())
     if finding.gate.why and finding.trouble is not Trouble.NONE:
         yield from _wrapped(f"({finding.gate.why})", _deep(), _deep())
