@@ -123,6 +123,7 @@ class Auditor:
 
     def _analysed(self, checkpoint: str) -> Evidence:
         """Analyse a checkpoint for its gates, and give what to judge by."""
+        from lla.analyses.registry import select
         from lla.audit.analyst import Analyst
         from lla.checkpoint import recognize
         from lla.ledger import Ledger
@@ -141,7 +142,7 @@ class Auditor:
             stack.enter_context(redirect_stdout(sys.stderr))
             opened = Ledger.opened(target, fresh=not values["resume"], tell=_warn)
             ledger = stack.enter_context(opened)
-            stack.enter_context(told_of_parts(ledger, len(only), again=_again))
+            stack.enter_context(told_of_parts(ledger, len(select(only)), again=_again))
             progress = stack.enter_context(watching(quiet=values["quiet"]))
             analyst = Analyst(
                 checkpoint,

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import date
 
 from lla.audit.evidence import Evidence
-from lla.audit.findings import Finding, Outcome
+from lla.audit.findings import Finding, Outcome, Trouble
 from lla.audit.policy import Gate, Policy, Waiver
 from lla.audit.rules import RULES
 
@@ -50,7 +50,7 @@ def judge(policy: Policy, evidence: Evidence, today: date) -> tuple[Finding, ...
 def _waived(
     found: Finding, waivers: Sequence[Waiver], names: Collection[str], today: date
 ) -> Finding:
-    if found.outcome in (Outcome.PASS, Outcome.NOT_EVALUATED):
+    if found.trouble is Trouble.NONE:
         return found
     held = [waiver for waiver in waivers if waiver.covers(found.gate.id, names)]
     for waiver in held:

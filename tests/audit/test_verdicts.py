@@ -373,7 +373,11 @@ def test_a_waiver_is_for_some_checkpoints_and_for_what_does_not_pass() -> None:
         text = WAIVER.replace('gate = "it"', f'gate = "it"\ncheckpoint = "{glob}"')
         assert outcome(limit.format(1), waivers=text).outcome == expected, glob
     assert outcome(limit.format(99), waivers=WAIVER).outcome == "pass"
-    assert outcome(limit.format(10), waivers=WAIVER).outcome == "waived"  # inconclusive without
+    # Without a waiver inconclusive, and not evaluated.
+    assert outcome(limit.format(10), waivers=WAIVER).was == "inconclusive"
+    assert outcome(limit.format(10), waivers=WAIVER, spectrum=None).outcome == "waived"
+    absent = replace(build.spectrum(), lambda_max=MISSING)
+    assert outcome(limit.format(10), waivers=WAIVER, spectrum=absent).was == "not_evaluated"
     text = f'[[gate]]\nid = "it"\n{limit.format(99)}\n{WAIVER}'
     assert "not needed here" in lla_audit(text, report()).notes[0]
     (note,) = lla_audit(text, report(), today=date(2028, 1, 1)).notes

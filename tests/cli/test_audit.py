@@ -271,3 +271,39 @@ def test_a_loose_gate_is_tightened_within_the_budget(samples: Path) -> None:
     # A further look is judged at what keeps all looks together at 95 %.
     assert found["gates"][0]["confidence"] == pytest.approx(0.975)
     assert lla.read("digits_mlp.lla.h5").metrics["hessian/trace"].value == again["value"]
+
+
+@pytest.mark.long
+def test_an_audit_that_is_stopped_goes_on(samples: Path) -> None:
+    """Ctrl-C while a checkpoint is analysed: what is done is kept, and taken the next time."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    policy(GATE.replace("lambda_max", "trace") + "max = 1e9\n")
+    command = [sys.executable, "-m", "lla_cli", "audit", str(samples / "digits_cnn.pt")]
+    options = ["--set=data.limit=400", "--tolerance=0.002", "--set=spectrum.max_probes=3000"]
+    # Its own process group, so that the signal reaches it alone.
+    with subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("[2/2]"):
+                break
+        time.sleep(1.0)
+        os.kill(running.pid, signal.SIGINT)
+        rest = running.stderr.read()
+    assert running.returncode == 130, rest
+    assert "1 of 2 analyses is done and kept" in rest
+    assert "go on with: lla audit" in rest
+    assert not Path("digits_cnn.lla.h5").exists()
+    done = subprocess.run(
+        [*command, "--set=data.limit=400", "--tolerance=0.05"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "baseline: taken from the interrupted run" in done.stderr
