@@ -157,6 +157,8 @@ def read_project(folder: Path) -> Source | None:
         path = parent / "pyproject.toml"
         if path.is_file():
             found = _toml(path, "project file").get("tool", {}).get("lla")
+            if isinstance(found, dict):  # [tool.lla.audit] is a policy, and no settings
+                found.pop("audit", None)
             return Source(f"[tool.lla] of {path}", anchored(found, parent)) if found else None
     return None
 

@@ -161,3 +161,38 @@ def test_the_table_of_sharpness_measures_is_complete() -> None:
     assert {name for name, _ in options} >= {"rho", "adaptive-rho", "eta", "sigma", "ascent"}
     for name, value in options:
         assert float(value) == SharpnessConfig.model_fields[name.replace("-", "_")].default
+
+
+def test_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its commands in order, its policy, and its Python."""
+    import shlex
+
+    from lla_cli.main import app
+    from typer.testing import CliRunner
+
+    import lla
+    from lla.audit import read_policy
+    from tests.comparing.test_comparison import report
+    from tests.plots import build
+
+    text = (ROOT / "docs/audit.md").read_text()
+    calm = build.stability(**build.calm())
+    lla.write(report(stability=calm, landscape=None, saliency=None), "model.lla.h5")
+    lla.write(report(stability=calm, landscape=None, saliency=None), "before.lla.h5")
+    (commands,) = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    for command in commands.splitlines():
+        name, *arguments = shlex.split(command, comments=True)
+        assert name == "lla"
+        # There is no checkpoint here: a glob that matches nothing ends with 3.
+        code = 3 if "models/*.pt" in arguments else 0
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == code, (command, done.output)
+    (policy,) = re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+    Path("lla-policy.toml").write_text(policy)
+    assert [gate.id for gate in read_policy().gates] == [
+        "sharpness.max", "sharpness.regression", "stable"
+    ]  # fmt: skip
+    exec(blocks("docs/audit.md")[0], {})
+    out = capsys.readouterr().out
+    assert "sharpness.max pass hessian/lambda_max = 10.00 [9.99, 10.01] (certified)" in out
+    assert out.rstrip().endswith("0")

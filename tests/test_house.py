@@ -36,6 +36,7 @@ FLOORS = (
     {"lla.pipeline"},
     {"lla.foresight"},
     {"lla.api"},
+    {"lla.audit"},
     {"lla"},
     {"lla_plots"},
     {"lla_cli"},
@@ -118,6 +119,12 @@ def test_reading_a_report_needs_no_torch() -> None:
 def test_comparing_reads_no_files() -> None:
     """The comparison is of reports in memory: neither torch nor h5py."""
     assert sorted(loaded_by("import lla\nlla.compare") & {"h5py", "torch", "matplotlib"}) == []
+
+
+def test_judging_needs_no_torch() -> None:
+    """Reports are read and judged, in every format, without torch."""
+    loaded = loaded_by("import lla.audit, lla_cli.audited, lla.audit.drafting, lla.audit.writing")
+    assert sorted(loaded & HEAVY) == []
 
 
 def test_public_names() -> None:

@@ -30,6 +30,7 @@ def test_a_wheel_works_elsewhere(samples: Path, tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"lla", "lla_cli", "lla_plots"}
     assert {f"lla/report/schemas/{name}.json" for name in ("contents", "document")} <= set(names)
+    assert "lla/audit/audit.schema.json" in names
 
     # Before the checkout's own packages on the path; the checkout is not the current folder.
     environment = {**os.environ, "PYTHONPATH": str(installed)}

@@ -10,6 +10,7 @@ import typer
 from lla.allocator import keep_freed_memory
 from lla_cli import (
     analyze,
+    audit,
     compare,
     export,
     importing,
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 
 _COMMANDS = (
-    analyze, show, compare, plot, page, export, importing, init, inspect, surroundings
+    analyze, show, compare, audit, plot, page, export, importing, init, inspect, surroundings
 )  # fmt: skip
 for module in _COMMANDS:
     module.add_to(app)

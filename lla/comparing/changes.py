@@ -72,9 +72,12 @@ class Change:
         A stochastic interval can, however wide. A residual that has not converged may have missed
         an eigenvalue, and an interval without the error of the sample speaks of other data.
         """
-        found = self.difference
-        sure = found.converged or found.confidence < 1.0
-        return found.exists and sure and self.sampling != "unknown"
+        return self.difference.exists and self.converged and self.sampling != "unknown"
+
+    @property
+    def converged(self) -> bool:
+        """Whether neither value is one that a residual certifies and that has not converged."""
+        return all(one.converged or one.confidence < 1.0 for one in (self.reference, self.other))
 
     @property
     def absent(self) -> bool:

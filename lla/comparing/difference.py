@@ -48,11 +48,13 @@ class Circumstances:
         sampled: Whether they are of different data, and the error from having analysed a sample
             of a larger set counts.
         eps: Unit roundoff of what the model computes in.
+        level: Confidence at which the sampling error is taken where the parts state none.
     """
 
     shared: bool = True
     sampled: bool = False
     eps: float = 0.0
+    level: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -158,14 +160,14 @@ def _joined(halves: Sequence[float], parts: Sequence[_Part], given: Circumstance
     # Samples of data are drawn apart from the probes; where two sets overlap, their errors partly
     # cancel in the difference, and this is too wide rather than too narrow.
     stderr = math.hypot(*(part.sampling for part in parts))
-    sampled = NormalDist().inv_cdf(0.5 + _level(parts) / 2) * stderr if stderr else 0.0
+    sampled = NormalDist().inv_cdf(0.5 + _level(parts, given) / 2) * stderr if stderr else 0.0
     return math.hypot(drawn, sampled) + sum(rest)
 
 
-def _level(parts: Sequence[_Part]) -> float:
-    """The confidence at which sampling errors are taken: the parts' own, or 95 %."""
+def _level(parts: Sequence[_Part], given: Circumstances) -> float:
+    """The confidence at which sampling errors are taken: the parts' own, or the one given."""
     stated = [part.confidence for part in parts if part.confidence < 1.0]
-    return min(stated, default=0.95)
+    return min(stated, default=given.level)
 
 
 def _confidence(parts: Sequence[_Part], given: Circumstances) -> float:
@@ -174,7 +176,7 @@ def _confidence(parts: Sequence[_Part], given: Circumstances) -> float:
         return math.nan
     levels = [part.confidence for part in parts if part.kind in ("student", "interval")]
     if any(part.sampling for part in parts):
-        levels.append(_level(parts))
+        levels.append(_level(parts, given))
     if not levels:
         return 1.0
     if "interval" not in kinds:

@@ -17,7 +17,7 @@ from lla.comparing.wording import (
 )
 from lla.numbers import outcome, spread
 
-__all__ = ["markdown"]
+__all__ = ["code", "escaped", "markdown", "table"]
 
 _WIDTH = 120
 _GATE = {
@@ -43,24 +43,24 @@ def markdown(comparisons: Sequence[Comparison], judged: Gate | None = None) -> s
         for comparison, name in zip(comparisons, names[1:], strict=True)
     ]
     if judged is not None:
-        reasons = "".join(f"\n- {_escaped(reason)}" for reason in judged.reasons)
+        reasons = "".join(f"\n- {escaped(reason)}" for reason in judged.reasons)
         parts.insert(0, f"**{_GATE[judged.status]}**{chr(10) if reasons else ''}{reasons}")
     return "\n\n".join(parts) + "\n"
 
 
 def _section(comparison: Comparison, reference: str, name: str) -> Iterator[str]:
-    yield f"**{_code(name)} against {_code(reference)}: {counted(comparison.shown)}**"
+    yield f"**{code(name)} against {code(reference)}: {counted(comparison.shown)}**"
     yield ""
     told = list(notes(comparison))
-    yield from (f"- {_escaped(note)}" for note in told)
+    yield from (f"- {escaped(note)}" for note in told)
     if told:
         yield ""
-    yield from _table(_HEAD, map(_row, comparison.shown))
+    yield from table(_HEAD, map(_row, comparison.shown))
     said = (*comparison.verdicts, *comparison.labels)
     changed = [one for one in said if one.outcome == "changed"]
     if changed:
         yield ""
-        yield from _table(("verdict", "reference", "this", "why"), map(_said, changed))
+        yield from table(("verdict", "reference", "this", "why"), map(_said, changed))
     yield ""
     yield "<details><summary>Everything compared, and how</summary>"
     yield ""
@@ -70,8 +70,8 @@ def _section(comparison: Comparison, reference: str, name: str) -> Iterator[str]
 
 
 def _details(comparison: Comparison) -> Iterator[str]:
-    yield f"- reference: {_escaped(comparison.reference.caption)}"
-    yield f"- this: {_escaped(comparison.other.caption)}"
+    yield f"- reference: {escaped(comparison.reference.caption)}"
+    yield f"- this: {escaped(comparison.other.caption)}"
     yield f"- {draws(comparison)}"
     rest = [one for one in comparison.changes if not (one.summary or one.absent)]
     for title, changes in (("Further metrics", rest), ("Traces of layers", comparison.layers)):
@@ -79,11 +79,11 @@ def _details(comparison: Comparison) -> Iterator[str]:
             yield ""
             yield f"{title}:"
             yield ""
-            yield from _table(_HEAD, map(_row, changes))
+            yield from table(_HEAD, map(_row, changes))
     missing = [one for one in comparison.changes if one.outcome == "missing" and not one.absent]
     if missing:
         yield ""
-        yield from (f"- {_code(one.path)}: {_escaped(one.why)}" for one in missing)
+        yield from (f"- {code(one.path)}: {escaped(one.why)}" for one in missing)
 
 
 def _row(change: Change) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def _row(change: Change) -> tuple[str, ...]:
         word = f"**{word}**"
     path = change.path.removeprefix("hessian/layers/").removesuffix("/trace")
     return (
-        _code(path if change.path.startswith("hessian/layers/") else change.path),
+        code(path if change.path.startswith("hessian/layers/") else change.path),
         spread(change.reference),
         spread(change.other),
         change_text(change),
@@ -104,26 +104,27 @@ def _row(change: Change) -> tuple[str, ...]:
 def _said(words: Words) -> tuple[str, ...]:
     said = [outcome(text) if text else "—" for text in (words.reference, words.other)]
     used = sum(map(len, (words.id, *said))) + 20
-    return _code(words.id), *said, _cut(words.why, max(20, _WIDTH - used))
+    return code(words.id), *said, _cut(words.why, max(20, _WIDTH - used))
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A table, line by line, with its cells escaped."""
     yield f"| {' | '.join(head)} |"
     yield f"|{'---|' * len(head)}"
     for row in rows:
-        yield f"| {' | '.join(_escaped(cell) for cell in row)} |"
+        yield f"| {' | '.join(escaped(cell) for cell in row)} |"
 
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A name as code; a backtick in it, which would end that, becomes an apostrophe."""
     return f"`{text.replace('`', chr(39))}`"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text in one line that neither ends a table's cell nor starts HTML."""
     plain = " ".join(text.split())
     return plain.replace("|", "\\|").replace("<", "&lt;")

@@ -14,12 +14,12 @@ from lla.analyses.stability.conditions import (
     Curvature,
     TrainingRun,
     gradient_descent_rule,
-    judge,
     noise_share,
     smallest_limit,
     trace_frobenius_rule,
     trace_rule,
 )
+from lla.analyses.stability.verdicts import judge
 from lla.api import analyze
 from lla.estimate import Estimate
 from lla.problem import LossSpec, Training

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lla.analyses.stability import StabilityConfig
-from lla.analyses.stability.conditions import Curvature, TrainingRun, judge, noise_share
+from lla.analyses.stability.conditions import Curvature, TrainingRun, noise_share
 from lla.analyses.stability.sampled import sample_curvature
 from lla.analyses.stability.second_moments import (
     MomentOperator,
@@ -26,6 +26,7 @@ from lla.analyses.stability.stochastic import (
     nonuniformity_rule,
     norms_rule,
 )
+from lla.analyses.stability.verdicts import judge
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.estimate import Estimate

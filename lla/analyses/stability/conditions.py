@@ -1,4 +1,4 @@
-"""Conditions of dynamical stability as pure functions of a few numbers, and their verdicts.
+"""Conditions of dynamical stability as pure functions of a few numbers.
 
 Each gives the largest learning rate it allows, or the reason why it does not apply. Here are those
 that need the Hessian's own numbers: 1, λ_max ≤ 2/η; 2, tr(H) ≤ 2/η at batch size 1, and 3, trace
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lla.analyses.stability.second_moments import Rule, gradient_descent_factor
-from lla.estimate import Estimate, Verdict
+from lla.estimate import Estimate
 
 __all__ = [
     "FULL",
@@ -26,7 +26,6 @@ __all__ = [
     "excluded_with_noise",
     "gradient_descent_rule",
     "inverse",
-    "judge",
     "noise_share",
     "smallest_limit",
     "trace_frobenius_rule",
@@ -335,37 +334,6 @@ def inverse(estimate: Estimate, factor: float, method: str, otherwise: str) -> E
         method=method,
         units=UNITS,
     )
-
-
-def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
-    """What a condition says of the learning rate in use.
-
-    Args:
-        condition: The condition with the largest learning rate it allows.
-        lr: Learning rate in use, or None.
-        edge: |η/η_max − 1| within which the verdict is ``at_edge``.
-    """
-    limit = condition.max_lr
-    reason = condition.excluded or ("" if limit.exists else limit.why)
-    if not reason and lr is None:
-        reason = "the learning rate is unknown; pass --lr"
-    if reason or lr is None:
-        return Verdict(condition.id, "not_applicable", reason)
-    if not limit.converged and limit.confidence >= 1:
-        return Verdict(condition.id, "inconclusive", "the eigenvalue has not converged")
-    note = f" ({condition.note})" if condition.note else ""
-    sizes = f"η = {lr:.4g}, largest stable {limit.value:.4g} [{limit.low:.4g}, {limit.high:.4g}]"
-    if abs(lr / limit.value - 1) <= edge:
-        return Verdict(condition.id, "at_edge", f"{sizes}: within {edge:.0%}{note}")
-    if lr > limit.high:
-        if condition.indicates:
-            return Verdict(
-                condition.id, "inconclusive", f"{sizes}: above it, and {condition.indicates}{note}"
-            )
-        return Verdict(condition.id, "violated", f"{sizes}: above it{note}")
-    if lr < limit.low:
-        return Verdict(condition.id, "consistent", f"{sizes}: below it{note}")
-    return Verdict(condition.id, "inconclusive", f"{sizes}: inside the interval{note}")
 
 
 def smallest_limit(conditions: Iterable[Condition]) -> Estimate:

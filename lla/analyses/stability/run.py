@@ -20,7 +20,6 @@ from lla.analyses.stability.conditions import (
     batch_sharpness_rule,
     excluded_with_noise,
     gradient_descent_rule,
-    judge,
     smallest_limit,
     trace_frobenius_rule,
     trace_rule,
@@ -38,6 +37,7 @@ from lla.analyses.stability.stochastic import (
     nonuniformity_rule,
     norms_rule,
 )
+from lla.analyses.stability.verdicts import judge
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate, Label, Verdict
 from lla.problem import Problem
