@@ -148,7 +148,7 @@ def _mended_here(change: Change, needed: float) -> bool:
 
 def _possible(verdict: Verdict, evidence: Evidence, needed: float) -> tuple[set[str], str]:
     """The words that the largest stable rate's interval leaves open; or why that is not known."""
-    from lla.analyses.stability.verdicts import within
+    from lla.analyses.stability.verdicts import left_open
 
     metrics = evidence.report.metrics
     limit = metrics.get(f"{verdict.id.replace('.', '/', 1)}_max_lr")
@@ -158,7 +158,7 @@ def _possible(verdict: Verdict, evidence: Evidence, needed: float) -> tuple[set[
     known = isinstance(limit, Estimate) and limit.exists
     if known and isinstance(rate, Estimate) and rate.exists and edge:
         assert isinstance(limit, Estimate)
-        return set(within(limit, rate.value, edge)), doubt_of(limit, needed, evidence)
+        return set(left_open(limit, rate.value, edge)), doubt_of(limit, needed, evidence)
     held = evidence.report.provenance.get("settings", {}).get("confidence", 0.95)
     words = {str(verdict.verdict)}
     return words, short_of(held, needed, evidence) if held < needed - 1e-12 else ""

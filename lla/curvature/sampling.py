@@ -38,7 +38,7 @@ def complete(problem: Problem) -> bool:
 def sampled_groups(problem: Problem) -> list[torch.Tensor]:
     """Groups of samples to see the sampling error by.
 
-    None if all samples are analysed, or if the loss is not the mean of the groups' losses.
+    Empty if all samples are analysed, or if the loss is not the mean of the groups' losses.
     """
     if complete(problem) or problem.coupled_layers:
         return []

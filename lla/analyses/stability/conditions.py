@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from lla.analyses.accuracy import shifted
 from lla.analyses.stability.second_moments import Rule, gradient_descent_factor
 from lla.estimate import Estimate
 
@@ -91,7 +92,7 @@ class TrainingRun:
 
     @property
     def share(self) -> float:
-        """P, the share of the samples' noise in a batch; 1 where the batch size is unknown."""
+        """The share p of the samples' noise in a batch; 1 where the batch size is unknown."""
         size = self.batch_size or 1
         return 1 / size if self.replacement else noise_share(size, self.samples)
 
@@ -135,7 +136,7 @@ class Condition:
 
 
 def noise_share(batch_size: int, samples: int) -> float:
-    """P = (n − B) / (B (n − 1)), sampling without replacement: 1 at B = 1, 0 at B = n."""
+    """The share p = (n − B) / (B (n − 1)), sampling without replacement: 1 at B = 1, 0 at B = n."""
     if batch_size >= samples:
         return 0.0
     return (samples - batch_size) / (batch_size * (samples - 1))
@@ -150,7 +151,7 @@ def gradient_descent_rule(run: TrainingRun, curvature: Curvature) -> Condition:
     shift = run.weight_decay if run.optimizer == "sgd" else 0.0
     words = f"{factor:.4g} / (λ_max + {shift:.3g})" if shift else f"{factor:.4g} / λ_max"
     otherwise = "λ_max is not positive: any learning rate is stable"
-    limit = inverse(_moved(curvature.largest, shift), factor, words, otherwise)
+    limit = inverse(shifted(curvature.largest, shift), factor, words, otherwise)
     adaptive = (
         f"{run.optimizer} steps by the preconditioned Hessian" if run.optimizer in ADAPTIVE else ""
     )
@@ -184,14 +185,10 @@ def adaptive_rule(run: TrainingRun, largest: Estimate) -> Condition:
     return Condition(
         "stability.preconditioned",
         title,
-        inverse(_moved(largest, shift), factor, words, why),
+        inverse(shifted(largest, shift), factor, words, why),
         excluded=run.elsewhere or run.frozen,
         note=_subset(run),
     )
-
-
-def _moved(found: Estimate, shift: float) -> Estimate:
-    return replace(found, value=found.value + shift, low=found.low + shift, high=found.high + shift)
 
 
 def _subset(run: TrainingRun) -> str:

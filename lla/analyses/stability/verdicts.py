@@ -10,7 +10,7 @@ from lla.estimate import Estimate, Outcome, Verdict
 if TYPE_CHECKING:
     from lla.analyses.stability.conditions import Condition
 
-__all__ = ["judge", "within"]
+__all__ = ["judge", "left_open"]
 
 
 def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
@@ -44,7 +44,7 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
     return Verdict(condition.id, "inconclusive", f"{sizes}: inside the interval{note}")
 
 
-def within(limit: Estimate, lr: float, edge: float) -> frozenset[Outcome]:
+def left_open(limit: Estimate, lr: float, edge: float) -> frozenset[Outcome]:
     """Which verdicts the interval of a largest stable learning rate leaves open.
 
     :func:`judge` takes its value for what is at the edge; whoever must not change their mind with
