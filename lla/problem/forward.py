@@ -12,7 +12,7 @@ from lla.errors import ProblemError
 from lla.problem.inputs import Inputs
 from lla.problem.problem import Batch
 
-__all__ = ["called", "outputs_if_any", "outputs_of"]
+__all__ = ["called", "outputs_if_any", "outputs_of", "tensor_in"]
 
 
 def called(module: nn.Module, inputs: Inputs) -> Any:
@@ -32,7 +32,7 @@ def outputs_of(module: nn.Module, batch: Batch) -> torch.Tensor:
         ProblemError: The network returns none of these.
     """
     output = called(module, batch.inputs)
-    found = _tensor_in(output)
+    found = tensor_in(output)
     if found is None:
         keys = f" with {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise ProblemError(
@@ -46,13 +46,14 @@ def outputs_of(module: nn.Module, batch: Batch) -> torch.Tensor:
 def outputs_if_any(module: nn.Module, batch: Batch) -> torch.Tensor | None:
     """As :func:`outputs_of`, or None if a loss of the user's own calls the network otherwise."""
     try:
-        return _tensor_in(called(module, batch.inputs))
+        return tensor_in(called(module, batch.inputs))
     except Exception:
         # Only a loss fn(module, batch) gets here: any other has made this call already.
         return None
 
 
-def _tensor_in(output: Any) -> torch.Tensor | None:
+def tensor_in(output: Any) -> torch.Tensor | None:
+    """The tensor of what a network returns that counts, or None."""
     logits = output.get("logits") if isinstance(output, Mapping) else None
     first = output[0] if isinstance(output, (tuple, list)) and output else None
     for found in (output, getattr(output, "logits", None), logits, first):

@@ -1,0 +1,1 @@
+"""Does this model see the data of two domains the same way?"""
