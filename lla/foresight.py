@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lla.analyses.analysis import Work, imported
-from lla.analyses.registry import select
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
@@ -63,7 +62,7 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False
-    for entry in select(settings.run.only, settings.run.skip):
+    for entry in settings.selected():
         if not entry.work:
             continue
         config = workspace.config(entry.name, entry.config)

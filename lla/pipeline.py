@@ -19,7 +19,6 @@ from lla import __version__
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
-from lla.analyses.registry import select
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
 from lla.errors import ConfigurationError, LlaError, NotApplicableError
@@ -75,7 +74,7 @@ def prepare(
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    select(settings.run.only, settings.run.skip)  # a wrong name is told before the work
+    settings.selected()  # a wrong name is told before the work
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
@@ -143,7 +142,7 @@ def analyze_problem(
         plan = measured(problem, workspace, settings)
     workspace.measured = plan
     problem = planned(problem, plan)
-    entries = select(settings.run.only, settings.run.skip)
+    entries = settings.selected(domains=bool(problem.domains))
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):

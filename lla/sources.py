@@ -187,7 +187,28 @@ def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
         text = keys.get(key) if isinstance(keys, dict) else None
         if isinstance(text, str) and text and (key == "source" or ".py:" in text):
             found[section][key] = _relative(text, folder)
-    return found
+    return _with_domains(found, folder)
+
+
+def _with_domains(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The section [domains], of names and sources, where it belongs: ``align.domains``."""
+    given = values.pop("domains", None)
+    align = values.get("align")
+    if given is not None:
+        align = values.setdefault("align", {})
+        if isinstance(align, dict):
+            align.setdefault("domains", given)
+    if isinstance(align, dict) and isinstance(align.get("domains"), Mapping):
+        align["domains"] = {
+            name: _relative(text, folder) if _names_file(text) else text
+            for name, text in align["domains"].items()
+        }
+    return values
+
+
+def _names_file(text: Any) -> bool:
+    """Whether a source names a place: ``?split=test`` is another part of the same data."""
+    return isinstance(text, str) and bool(text) and not text.startswith("?")
 
 
 def _relative(text: str, folder: Path) -> str:

@@ -98,6 +98,8 @@ class Analysis:
         figures: Dotted path of a function from a result and a caption to named figures, or "".
         depends: Settings that its numbers depend on besides its own section, as sections or
             ``section.key``; None: all. The problem, seed, dtype and device always count.
+        needs: Its settings one of which has to be given for it to be among all analyses; without
+            them it is run where it is asked for by name. Empty: it always is among them.
         files: Dotted path of ``files(config)``, paths of files that its numbers depend on besides
             the problem's own; or "".
         question: What a reader asks of it: the page's heading; by default ``about``.
@@ -121,6 +123,7 @@ class Analysis:
     compared: Compared = Compared()
     figures: str = ""
     depends: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
     files: str = ""
     question: str = ""
     summary: tuple[str, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lla.analyses.alignment import AlignConfig
 from lla.analyses.analysis import Work
 from lla.analyses.landscape import LandscapeConfig
 from lla.analyses.saliency import SaliencyConfig
@@ -13,7 +14,14 @@ from lla.analyses.stability import StabilityConfig
 if TYPE_CHECKING:
     from lla.problem import Problem
 
-__all__ = ["of_baseline", "of_landscape", "of_saliency", "of_spectrum", "of_stability"]
+__all__ = [
+    "of_alignment",
+    "of_baseline",
+    "of_landscape",
+    "of_saliency",
+    "of_spectrum",
+    "of_stability",
+]
 
 _USUAL_STEPS = 60  # what networks of the sizes that were tried took
 _PRECISE = 2.0  # a product in float64, in products
@@ -63,3 +71,18 @@ def of_saliency(problem: Problem, config: SaliencyConfig) -> tuple[Work, Work]:
     share = min(config.images, len(problem.data)) / len(problem.data)
     work = Work(gradients=6 * share)
     return work, work
+
+
+def of_alignment(problem: Problem, config: AlignConfig) -> tuple[Work, Work]:
+    """A few passes over each domain, taken to be as large as the analysed data.
+
+    Without a closed form, which is seen only once the network is run, products with each domain.
+    """
+    count = len(config.domains) + len(problem.domains) + (0 if config.by else 1)
+    if count < 2 and not config.by:
+        return Work(), Work()
+    count = max(count, 2)
+    passes = Work(evaluations=4 * count, gradients=count)
+    products = (config.probes + 2) * count + config.max_products * count * (count - 1)
+    most = Work(evaluations=4 * count, gradients=2 * count, blocks=products)
+    return (most if config.scope != "head" else passes), most

@@ -198,6 +198,7 @@ class Problem:
         moments: The optimizer's running means at the checkpoint, if it saved them.
         relatives: Reads what belongs to the same network: other checkpoints, other data; None for
             live objects.
+        domains: Further data sets by name, to be compared; of live objects.
     """
 
     objective: Objective
@@ -209,6 +210,7 @@ class Problem:
     loss_args: dict[str, object] = field(default_factory=dict)
     moments: Moments | None = None
     relatives: Relatives | None = None
+    domains: Mapping[str, Dataset] = field(default_factory=dict)
 
     @property
     def module(self) -> nn.Module:
@@ -308,7 +310,7 @@ class Problem:
         data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
         objective = copied(self.objective)
         cast(objective)  # in place: it is a copy
-        return self.altered(objective=objective, theta=self.theta.to(kind), data=data)
+        return self.altered(objective=objective, theta=self.theta.to(kind), data=data, domains={})
 
     def replica(self, device: torch.device) -> Problem:
         """The same problem on a copy of the network, for another thread or device."""

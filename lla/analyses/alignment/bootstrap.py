@@ -8,17 +8,27 @@ replicates: no further pass over the data, no sample kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from lla.analyses.alignment.closed import HeadSums, dense
-from lla.analyses.alignment.distances import Measures, Moments, measures
+from lla.analyses.alignment.distances import Difference, Measures, Moments, measures
 from lla.seeding import generator
 
-__all__ = ["Spread", "counts_of", "exact_measures", "moments_of", "replicates", "spread_of"]
+__all__ = [
+    "Ends",
+    "Replicate",
+    "Spread",
+    "counts_of",
+    "exact_measures",
+    "moments_of",
+    "replicates",
+    "spectral_norm_near",
+    "spread_of",
+]
 
 _START = 4  # eigenvectors of each end that a replicate's search starts from
 _LEAST_GROUPS = 8
@@ -99,34 +109,84 @@ def spectral_norm_near(matrix: torch.Tensor, start: torch.Tensor) -> float:
     return float(torch.linalg.eigvalsh((inner + inner.T) / 2).abs().max())
 
 
+@dataclass(frozen=True)
+class Replicate:
+    """The domains drawn anew.
+
+    Attributes:
+        moments: Of the drawn domains.
+        measures: Between them.
+        noise: The distances that are left where each domain's own value is taken out, (E, E): what
+            two samples of a domain would show.
+    """
+
+    moments: Moments
+    measures: Measures
+    noise: dict[str, torch.Tensor]
+
+
 def replicates(
     sums: Sequence[HeadSums],
     names: Sequence[str],
-    ends: dict[tuple[int, int], Ends],
+    known: tuple[Moments, torch.Tensor],
+    ends: Mapping[tuple[int, int], Ends],
     count: int,
     seed: int,
-    hgp: Sequence[float],
-    hutchinson: Sequence[float],
-    on_replicate: Callable[[int], None] = lambda done: None,
-) -> Iterator[tuple[Moments, Measures]]:
-    """Moments and distances of each replicate; domains are drawn independently of each other."""
-    groups = [len(one.loss) for one in sums]
-    if min(groups) < _LEAST_GROUPS:
+    weights: tuple[Sequence[float], Sequence[float]],
+) -> Iterator[Replicate]:
+    """Replicates of all quantities; domains are drawn independently of each other.
+
+    Args:
+        sums: Of the domains; none comes where one has too few groups.
+        names: Of the domains: they seed the draws.
+        known: Moments and Hessians of the data as it is.
+        ends: Eigenvectors that the search for spectral norms starts from.
+        count: How many replicates.
+        seed: Of the draws.
+        weights: α and β of the two penalties.
+    """
+    if min(len(one.loss) for one in sums) < _LEAST_GROUPS:
         return
     for index in range(count):
         drawn = [
-            one.weighted(counts_of(size, index, seed, name).to(one.loss.device))
-            for one, size, name in zip(sums, groups, names, strict=True)
+            one.weighted(counts_of(len(one.loss), index, seed, name).to(one.loss.device))
+            for one, name in zip(sums, names, strict=True)
         ]
         moments, matrices = moments_of(drawn)
+        near = {pair: found.vectors for pair, found in ends.items()}
+        hgp, hutchinson = weights
+        found = measures(moments, _ritz(matrices, near), hgp=hgp, hutchinson=hutchinson)
+        yield Replicate(moments, found, _noise(moments, matrices, known, near))
 
-        def difference(one: int, other: int, found: torch.Tensor = matrices) -> tuple[float, float]:
-            matrix = found[one] - found[other]
-            near = spectral_norm_near(matrix, ends[one, other].vectors)
-            return near, float(torch.linalg.matrix_norm(matrix))
 
-        on_replicate(index + 1)
-        yield moments, measures(moments, difference, hgp=hgp, hutchinson=hutchinson)
+def _ritz(matrices: torch.Tensor, near: Mapping[tuple[int, int], torch.Tensor]) -> Difference:
+    def difference(one: int, other: int) -> tuple[float, float]:
+        matrix = matrices[one] - matrices[other]
+        return (
+            spectral_norm_near(matrix, near[one, other]),
+            float(torch.linalg.matrix_norm(matrix)),
+        )
+
+    return difference
+
+
+def _noise(
+    moments: Moments,
+    matrices: torch.Tensor,
+    known: tuple[Moments, torch.Tensor],
+    near: Mapping[tuple[int, int], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Distances between the domains' deviations from what they are."""
+    own, whole = known
+    moved = replace(
+        moments,
+        gradient=moments.gradient - own.gradient,
+        hgp=moments.hgp - own.hgp,
+        diagonal=moments.diagonal - own.diagonal,
+    )
+    found = measures(moved, _ritz(matrices - whole, near))
+    names = ("spectral", "frobenius", "gradient", "hgp", "diagonal")
+    return {name: getattr(found, name) for name in names}
 
 
 def spread_of(

@@ -198,8 +198,9 @@ def test_the_bootstrap_of_a_mean_has_its_textbook_error(setting) -> None:
     ]
     moments, matrices = moments_of(sums)
     exact, ends = exact_measures(moments, matrices, HGP, HUTCHINSON)
-    drawn = list(replicates(sums, ["a", "b"], ends, 600, 0, HGP, HUTCHINSON))
-    losses = np.stack([one.loss.numpy() for one, _ in drawn])
+    known = (moments, matrices)
+    drawn = list(replicates(sums, ["a", "b"], known, ends, 600, 0, (HGP, HUTCHINSON)))
+    losses = np.stack([one.moments.loss.numpy() for one in drawn])
     found = spread_of(moments.loss.numpy(), losses, 20, 0.95)
     for place, one in enumerate(sums):
         own = one.loss / one.weight
@@ -207,7 +208,7 @@ def test_the_bootstrap_of_a_mean_has_its_textbook_error(setting) -> None:
     # Domains are drawn independently of each other.
     correlation = np.corrcoef(losses.T)[0, 1]
     assert abs(correlation) < 0.15
-    norms = np.stack([one.spectral.numpy() for _, one in drawn])[:, 0, 1]
+    norms = np.stack([one.measures.spectral.numpy() for one in drawn])[:, 0, 1]
     value = float(exact.spectral[0, 1])
     spread = spread_of(np.array(value), norms, 20, 0.95, least=0.0)
     assert 0 <= spread.low < value
