@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
     from lla.estimate import Estimate, Label
 
-__all__ = ["ANALYSIS", "MEASURES", "AlignConfig", "AlignResult", "Domains", "Matrix"]
+__all__ = [
+    "ANALYSIS",
+    "MEASURES",
+    "AlignConfig",
+    "AlignResult",
+    "Attributes",
+    "Calibration",
+    "Domains",
+    "Matrix",
+    "Pair",
+    "Tilting",
+]
 
 MEASURES = {
     "spectral": "‖H_a − H_b‖₂, spectral norm of the difference of the Hessians",
@@ -107,6 +118,91 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Which classes and features carry H_a − H_b of a linear head; K classes, D features.
+
+    The last feature is the 1 that stands for the bias, if the head has one.
+    """
+
+    plot = Plot(signal="blocks", axes=("classes", "."))
+
+    classes: np.ndarray = array("classes", ("classes",))
+    features: np.ndarray = array("features", ("features",))
+    blocks: np.ndarray = array(
+        "Frobenius norm of each pair of classes' block", ("classes", "other"), units="loss"
+    )
+    class_share: np.ndarray = array("share of the square norm by class", ("classes",))
+    feature_share: np.ndarray = array("share of the square norm by feature", ("features",))
+    eigenvalues: np.ndarray = array(
+        "outer eigenvalues of H_a − H_b, the largest absolute ones first", ("mode",), units="loss"
+    )
+    eigenvector_classes: np.ndarray = array(
+        "share of each class in each eigenvector", ("mode", "classes")
+    )
+    eigenvector_features: np.ndarray = array(
+        "share of each feature in each eigenvector", ("mode", "features")
+    )
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """In which attributes pairs of domains differ, of those that known methods align."""
+
+    methods: tuple[str, ...] = array("method that aligns the attribute", ("methods",))
+    what: tuple[str, ...] = array("the attribute", ("methods",))
+    pairs: tuple[str, ...] = array("pairs of domains", ("pairs",))
+    distance: np.ndarray = array("distance of the attribute", ("methods", "pairs"))
+    relative: np.ndarray = array("the same over the attribute's mean size", ("methods", "pairs"))
+    noise: np.ndarray = array(
+        "what sampling alone gives, up to the confidence; NaN: unknown", ("methods", "pairs")
+    )
+    differs: np.ndarray = array(
+        "1 where the distance is beyond that noise, else 0; NaN: unknown", ("methods", "pairs")
+    )
+
+
+@dataclass(frozen=True)
+class Tilting:
+    """How far the boundaries between classes are tilted (Tanay & Griffin 2016)."""
+
+    names: tuple[str, ...] = array("domains", ("names",))
+    classes: np.ndarray = array("classes", ("classes",))
+    counts: np.ndarray = array("predictions of each class", ("names", "classes"))
+    angle: np.ndarray = array(
+        "angle between w_i − w_j and μ_i − μ_j", ("names", "classes", "other"), units="rad"
+    )
+    strength: np.ndarray = array(
+        "½‖μ_i − μ_j‖ over the distance of μ_i from the boundary; NaN: on its wrong side",
+        ("names", "classes", "other"),
+    )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidences are to be believed in each domain; intervals are over samples."""
+
+    plot = Plot(signal="ece", axes=("names",), band=("ece_low", "ece_high"))
+
+    names: tuple[str, ...] = array("domains", ("names",))
+    bin: np.ndarray = array("middle of each bin of confidence", ("bin",))
+    confidence: np.ndarray = array("mean confidence; NaN: no predictions", ("names", "bin"))
+    accuracy: np.ndarray = array("share of right predictions", ("names", "bin"))
+    count: np.ndarray = array("predictions", ("names", "bin"))
+    nll: np.ndarray = array("mean −log p of the label", ("names",))
+    nll_low: np.ndarray = array("lower end of its bootstrap interval", ("names",))
+    nll_high: np.ndarray = array("upper end", ("names",))
+    brier: np.ndarray = array("Brier score, mean ‖p − y‖²", ("names",))
+    brier_low: np.ndarray = array("lower end of its bootstrap interval", ("names",))
+    brier_high: np.ndarray = array("upper end", ("names",))
+    ece: np.ndarray = array("expected calibration error", ("names",))
+    ece_low: np.ndarray = array("lower end of its bootstrap interval", ("names",))
+    ece_high: np.ndarray = array("upper end", ("names",))
+    aurc: np.ndarray = array("area under the risk–coverage curve", ("names",))
+    aurc_low: np.ndarray = array("lower end of its bootstrap interval", ("names",))
+    aurc_high: np.ndarray = array("upper end", ("names",))
+
+
+@dataclass(frozen=True)
 class AlignResult:
     """How far apart the domains' gradients and Hessians are."""
 
@@ -120,10 +216,15 @@ class AlignResult:
     accuracy_difference: Estimate = metric("largest difference of two domains' accuracies")
     hgp_penalty: Estimate = metric("(1/E) Σ [α‖H_e g_e − H̄ḡ‖² + β‖g_e − ḡ‖²]")
     hutchinson_penalty: Estimate = metric("(1/E) Σ [α‖d_e − d̄‖² + β‖g_e − ḡ‖²]")
+    calibration_error: Estimate = metric("largest expected calibration error of a domain")
     scope: Label = metric("by which parameters, and how")
     farthest: Label = metric("the pair of domains with the largest spectral distance")
     domains: Domains = group("the domains", Domains)
     distances: Mapping[str, Matrix] = groups("matrices between domains", Matrix)
+    pairs: Mapping[str, Pair] = groups("what carries the difference of each pair", Pair)
+    attributes: Attributes | None = group("in which attributes domains differ", Attributes)
+    tilting: Tilting | None = group("tilting of class boundaries", Tilting)
+    calibration: Calibration | None = group("calibration of each domain", Calibration)
 
 
 _DISTANCES = (
@@ -149,7 +250,13 @@ ANALYSIS = Analysis(
             "hgp_penalty": ("align.hgp_alpha", "align.hgp_beta"),
             "hutchinson_penalty": ("align.hutchinson_alpha", "align.hutchinson_beta"),
         },
-        worse=(*_DISTANCES, "accuracy_difference", "hgp_penalty", "hutchinson_penalty"),
+        worse=(
+            *_DISTANCES,
+            "accuracy_difference",
+            "calibration_error",
+            "hgp_penalty",
+            "hutchinson_penalty",
+        ),
     ),
     figures="",
     depends=("run.confidence", "run.tolerance"),

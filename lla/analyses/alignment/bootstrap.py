@@ -118,11 +118,13 @@ class Replicate:
         measures: Between them.
         noise: The distances that are left where each domain's own value is taken out, (E, E): what
             two samples of a domain would show.
+        sums: Of the drawn domains, one group each.
     """
 
     moments: Moments
     measures: Measures
     noise: dict[str, torch.Tensor]
+    sums: Sequence[HeadSums]
 
 
 def replicates(
@@ -156,7 +158,7 @@ def replicates(
         near = {pair: found.vectors for pair, found in ends.items()}
         hgp, hutchinson = weights
         found = measures(moments, _ritz(matrices, near), hgp=hgp, hutchinson=hutchinson)
-        yield Replicate(moments, found, _noise(moments, matrices, known, near))
+        yield Replicate(moments, found, _noise(moments, matrices, known, near), drawn)
 
 
 def _ritz(matrices: torch.Tensor, near: Mapping[tuple[int, int], torch.Tensor]) -> Difference:

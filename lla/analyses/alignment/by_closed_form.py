@@ -12,6 +12,15 @@ from lla.analyses.alignment.bootstrap import exact_measures, moments_of, replica
 from lla.analyses.alignment.closed import HeadSums, block_count, groups_of_samples, head_sums
 from lla.analyses.alignment.found import Found, exact_values, plain
 from lla.analyses.alignment.head import Head
+from lla.analyses.alignment.meaning import (
+    Collected,
+    Compared,
+    Extras,
+    boundaries,
+    calibrated,
+    carriers,
+    weights_of,
+)
 from lla.analyses.workspace import Workspace
 from lla.problem import Dataset, Problem
 
@@ -48,13 +57,18 @@ def measured_closed(
         done += count
         workspace.progress.update(done, total, "samples")
 
-    sums = []
+    sums, looked = [], []
+    likely = problem.loss_name in ("cross_entropy", "nll")
     for name, data in domains.items():
         coupled = bool(problem.coupled_layers)
         groups = groups_of_samples(len(data), 1 if coupled else most, workspace.seed, name)
-        sums.append(head_sums(problem, head, data, groups, on_samples=passed))
+        looked.append(Collected(len(groups), augmented=head.augmented, likely=likely))
+        add = looked[-1].add
+        sums.append(head_sums(problem, head, data, groups, on_chunk=add, on_samples=passed))
         workspace.tally("samples")(len(data))
-    return _compared(sums, head, tuple(domains), config, workspace)
+    return _compared(
+        sums, looked, weights_of(problem, head), head, tuple(domains), config, workspace
+    )
 
 
 def _groups_that_fit(head: Head, domains: int, memory: int) -> int:
@@ -73,6 +87,8 @@ def _groups_that_fit(head: Head, domains: int, memory: int) -> int:
 
 def _compared(
     sums: Sequence[HeadSums],
+    looked: Sequence[Collected],
+    theta: torch.Tensor,
     head: Head,
     names: tuple[str, ...],
     config: AlignConfig,
@@ -84,6 +100,7 @@ def _compared(
     values = plain(moments, found)
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
     noise: dict[str, list[np.ndarray]] = {}
+    attributes = Compared(sums, theta, names)
     for replicate in replicates(
         sums, names, (moments, matrices), ends, config.replicates, workspace.seed, weights
     ):
@@ -91,6 +108,7 @@ def _compared(
             drawn[name].append(value)
         for name, matrix in replicate.noise.items():
             noise.setdefault(name, []).append(matrix.cpu().numpy())
+        attributes.add(replicate.sums)
         workspace.progress.update(len(drawn["loss"]), config.replicates, "bootstrap replicates")
         workspace.stop()
     groups = min(len(one.loss) for one in sums)
@@ -103,10 +121,18 @@ def _compared(
     )
     samples = f"Poisson bootstrap over {groups} groups of samples, {len(drawn['loss'])} replicates"
     spread = samples if drawn["loss"] else "no bootstrap"
+    sure, count = workspace.confidence, config.replicates
+    extras = Extras(
+        pairs=carriers(matrices, len(theta), ends, names),
+        attributes=attributes.result(sure),
+        tilting=boundaries(looked, theta, names, augmented=head.augmented),
+        calibration=calibrated(looked, names, workspace.seed, count, sure),
+    )
     return Found(
         values=made,
         gradient_norm=torch.linalg.vector_norm(moments.gradient, dim=1).cpu().numpy(),
         trace=moments.diagonal.sum(dim=1).cpu().numpy(),
         scope=f"{head.layer or 'the network'}, {head.space.size} parameters",
         method=f"closed form of the linear head; error over samples: {spread}",
+        extras=extras,
     )

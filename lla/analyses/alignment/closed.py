@@ -56,6 +56,7 @@ class Predictions:
         weight: What it is divided by, a scalar.
         correct: Right predictions and predictions, shape (2,); NaN without classes.
         labels: Each prediction's class; −1 where it has none or does not count, shape (m,).
+        counts: Which predictions the loss counts: those that are not padded, shape (m,).
     """
 
     features: torch.Tensor
@@ -66,6 +67,7 @@ class Predictions:
     weight: torch.Tensor
     correct: torch.Tensor
     labels: torch.Tensor
+    counts: torch.Tensor
 
 
 @dataclass
@@ -78,6 +80,10 @@ class HeadSums:
         correct: Right predictions and predictions, shape (G, 2).
         gradient: Σ r zᵀ, shape (G, K, D).
         blocks: Σ M_kl zzᵀ for k ≤ l, shape (G, T, D, D).
+        predictions: Predictions that count, shape (G,).
+        features: Σ z over them, shape (G, D).
+        second: Σ zzᵀ, shape (G, D, D).
+        squares: Σ (r zᵀ)², entry by entry, shape (G, K, D).
     """
 
     loss: torch.Tensor
@@ -85,6 +91,10 @@ class HeadSums:
     correct: torch.Tensor
     gradient: torch.Tensor
     blocks: torch.Tensor
+    predictions: torch.Tensor
+    features: torch.Tensor
+    second: torch.Tensor
+    squares: torch.Tensor
 
     @classmethod
     def empty(cls, groups: int, outputs: int, features: int, device: torch.device) -> HeadSums:
@@ -99,6 +109,10 @@ class HeadSums:
             zeros(groups, 2),
             zeros(groups, outputs, features),
             zeros(groups, block_count(outputs), features, features),
+            zeros(groups),
+            zeros(groups, features),
+            zeros(groups, features, features),
+            zeros(groups, outputs, features),
         )
 
     def add(self, group: int, found: Predictions) -> None:
@@ -107,6 +121,11 @@ class HeadSums:
         self.weight[group] += found.weight
         self.correct[group] += found.correct
         self.gradient[group] += found.slopes.T @ found.features
+        z = found.features[found.counts]
+        self.predictions[group] += len(z)
+        self.features[group] += z.sum(dim=0)
+        self.second[group] += z.T @ z
+        self.squares[group] += found.slopes.square().T @ found.features.square()
         rows, size = found.features.shape
         step = max(1, _SCRATCH // (8 * max(1, rows * size)))
         for start in range(0, found.curvature.shape[1], step):
@@ -222,6 +241,7 @@ def predictions(problem: Problem, head: Head, batch: Batch) -> Predictions:
             why = f"the loss is not of the outputs alone ({type(error).__name__}: {error})"
             raise NoClosedFormError(why) from error
         curvature = _curvature(problem, outputs, slopes, count)
+    labels = _labels(problem, batch, outputs.numel() // count, count)
     right = terms.correct or (terms.weight * torch.nan, terms.weight * torch.nan)
     return Predictions(
         features=features.reshape(-1, features.shape[-1]),
@@ -231,17 +251,24 @@ def predictions(problem: Problem, head: Head, batch: Batch) -> Predictions:
         loss=terms.total.detach().double(),
         weight=terms.weight.double(),
         correct=torch.stack([part.double() for part in right]),
-        labels=_labels(batch, outputs.numel() // count, count),
+        labels=labels,
+        counts=(labels >= 0)
+        if bool((labels >= 0).any())
+        else torch.ones_like(labels, dtype=torch.bool),
     )
 
 
-def _labels(batch: Batch, rows: int, classes: int) -> torch.Tensor:
+def _labels(problem: Problem, batch: Batch, rows: int, classes: int) -> torch.Tensor:
     """Each prediction's class, where targets are classes, one for each; else −1."""
     targets = batch.targets
-    if targets.is_floating_point() or targets.is_complex() or targets.numel() != rows:
+    shifted = bool(problem.loss_args.get("shift"))  # targets are the inputs' next tokens
+    numbers = targets.is_floating_point() or targets.is_complex()
+    if numbers or shifted or targets.numel() != rows:
         return torch.full((rows,), -1, device=targets.device)
     flat = targets.reshape(-1)
-    return torch.where((flat >= 0) & (flat < max(classes, 2)), flat, -1)
+    known = (flat >= 0) & (flat < max(classes, 2))
+    known &= flat != problem.loss_args.get("ignore_index", -100)
+    return torch.where(known, flat, -1)
 
 
 def _curvature(

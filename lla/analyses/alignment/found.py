@@ -10,6 +10,7 @@ import numpy as np
 
 from lla.analyses.alignment.bootstrap import Spread, spread_of
 from lla.analyses.alignment.distances import Measures, Moments
+from lla.analyses.alignment.meaning import Extras
 
 __all__ = ["Found", "Values", "exact_values", "plain"]
 
@@ -60,6 +61,7 @@ class Found:
         method: How.
         confidence: Of the intervals of what is random, by name; the rest is exact.
         unsure: What has not converged.
+        extras: Where the domains differ, if the head is linear.
         methods: How a quantity was obtained where it is otherwise than ``method``.
     """
 
@@ -71,6 +73,7 @@ class Found:
     confidence: Mapping[str, float] = field(default_factory=dict)
     unsure: frozenset[str] = frozenset()
     methods: Mapping[str, str] = field(default_factory=dict)
+    extras: Extras | None = None
 
     def sureness(self, name: str) -> tuple[float, bool]:
         """The confidence of an interval, and whether the value has converged."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -47,7 +48,30 @@ def run(problem: Problem, config: AlignConfig, workspace: Workspace) -> AlignRes
         farthest=Label(f"{names[one]} and {names[other]}", "largest spectral distance"),
         domains=_domains(domains, found),
         distances=matrices,
+        calibration_error=_calibration_error(found, workspace),
+        pairs=found.extras.pairs if found.extras else {},
+        attributes=found.extras.attributes if found.extras else None,
+        tilting=found.extras.tilting if found.extras else None,
+        calibration=found.extras.calibration if found.extras else None,
     )
+
+
+def _calibration_error(found: Found, workspace: Workspace) -> Estimate:
+    scores = found.extras.calibration if found.extras else None
+    if scores is None:
+        why = (
+            "the loss is no cross-entropy of classes"
+            if found.extras
+            else "the head has no closed form"
+        )
+        return Estimate.missing(why)
+    place = int(np.argmax(scores.ece))
+    half = float(scores.ece_high[place] - scores.ece_low[place]) / 2
+    quantile = NormalDist().inv_cdf(0.5 + workspace.confidence / 2)
+    value = float(scores.ece[place])
+    method = f"{len(scores.bin)} bins, {scores.names[place]}; error over samples: bootstrap"
+    stderr = None if math.isnan(half) else half / quantile
+    return Estimate(value, value, value, sampling_stderr=stderr, method=method)
 
 
 def _measured(
