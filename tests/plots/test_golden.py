@@ -67,6 +67,13 @@ MISSING = {
     "cuts-model": ("landscape_cuts", first(Line2D, 1, "quadratic")),
     "cuts-radius": ("landscape_cuts", first((Rectangle, Polygon), 0, "model")),
     "cuts-legend": ("landscape_cuts", lambda figure: figure.legends[0]),
+    "alignment-matrix": ("alignment", lambda figure: figure.axes[0].images[0]),
+    "alignment-noise": ("alignment", lambda figure: figure.axes[0].lines[-1]),
+    "alignment-column-matrix": ("alignment_column", lambda figure: figure.axes[1].images[0]),
+    "domains-points": ("alignment_domains", lambda figure: figure.axes[0].lines[-1]),
+    "domains-interval": ("alignment_domains", first(LineCollection, 1)),
+    "reliability-bars": ("reliability", lambda figure: figure.axes[0].containers[1][-1]),
+    "reliability-diagonal": ("reliability", lambda figure: figure.axes[0].lines[0]),
     "saliency-overlay": ("saliency", lambda figure: figure.axes[1].images[1]),
     "summary-density": ("summary", first(Axes)),
 }

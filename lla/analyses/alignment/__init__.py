@@ -258,7 +258,7 @@ ANALYSIS = Analysis(
             "hutchinson_penalty",
         ),
     ),
-    figures="",
+    figures="lla_plots.alignment:figures",
     depends=("run.confidence", "run.tolerance"),
     needs=("domains", "by"),
     files="lla.analyses.alignment.domains:files_of",
@@ -279,4 +279,5 @@ ANALYSIS = Analysis(
         Remedy(("frobenius_distance", "diagonal_distance", "hutchinson_penalty"), "probes", 4),
         Remedy(("spectral_distance",), "max_products", 4),
     ),
+    sections="lla_plots.words.alignment:sections",
 )
