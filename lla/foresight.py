@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lla.analyses.analysis import Work, imported
-from lla.analyses.registry import select
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
@@ -58,7 +57,7 @@ def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None)
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
     problem, facts, settings = prepare(path, settings, trust=trust)
-    entries = select(settings.run.only, settings.run.skip)
+    entries = settings.selected()
     refuse_unusable(entries, problem, settings)
     workspace = workspace_of(settings, problem.device, Silent())
     plan = measured(problem, workspace, settings)

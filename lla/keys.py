@@ -64,6 +64,7 @@ def base_key(problem: Problem, facts: CheckpointFacts, settings: Settings) -> st
             "samples": None if data.indices is None else _bytes_of(data.indices),
             "loss": (problem.loss_name, {k: str(v) for k, v in problem.loss_args.items()}),
             "run": (str(problem.theta.dtype), settings.run.seed),
+            "domains": {name: part.sha256 for name, part in problem.domains.items()},
         }
     )
 

@@ -19,7 +19,6 @@ from lla import __version__
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
-from lla.analyses.registry import select
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
 from lla.errors import ConfigurationError, LlaError, NotApplicableError
@@ -75,7 +74,7 @@ def prepare(
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    select(settings.run.only, settings.run.skip)  # a wrong name is told before the work
+    settings.selected()  # a wrong name is told before the work
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
@@ -127,7 +126,7 @@ def analyze_problem(
         stop: Called after each unit of work; raises where the run is to end.
     """
     listener = progress or Silent()
-    entries = select(settings.run.only, settings.run.skip)
+    entries = settings.selected(domains=bool(problem.domains))
     refuse_unusable(entries, problem, settings)
     started = datetime.now(UTC)
     workspace = workspace_of(settings, problem.device, listener)

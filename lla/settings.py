@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lla.analyses.analysis import Config
-from lla.analyses.registry import available
+from lla.analyses.analysis import Analysis, Config
+from lla.analyses.registry import available, select
 from lla.checkpoint.files import split_scheme, stem_of
 from lla.curvature.names import Method, Precision
 from lla.errors import ConfigurationError, UnstatedError, nearest
@@ -136,6 +136,26 @@ class Settings:
         training = Training(**{**self.training.model_dump(exclude_unset=True), **new})
         origins = {**self.origins, **{f"training.{key}": "checkpoint" for key in new}}
         return replace(self, training=training, origins=origins)
+
+    def selected(self, *, domains: bool = False) -> tuple[Analysis, ...]:
+        """The analyses to run, in order.
+
+        Args:
+            domains: Whether the problem itself brings the domains that are to be compared.
+
+        Raises:
+            ConfigurationError: A name is unknown.
+            NothingToDoError: Nothing is left.
+        """
+        lacking = [
+            entry.name
+            for entry in available().values()
+            if entry.needs
+            and not (domains and "domains" in entry.needs)
+            and entry.name in self.analyses
+            and not any(getattr(self.analyses[entry.name], key) for key in entry.needs)
+        ]
+        return select(self.run.only, self.run.skip, lacking)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """All settings as plain values, by section and key."""

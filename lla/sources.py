@@ -197,7 +197,28 @@ def anchored(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             landscape["metrics"] = [
                 _relative(text, folder) if ".py:" in str(text) else text for text in texts
             ]
-    return found
+    return _with_domains(found, folder)
+
+
+def _with_domains(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The section [domains], of names and sources, where it belongs: ``align.domains``."""
+    given = values.pop("domains", None)
+    align = values.get("align")
+    if given is not None:
+        align = values.setdefault("align", {})
+        if isinstance(align, dict):
+            align.setdefault("domains", given)
+    if isinstance(align, dict) and isinstance(align.get("domains"), Mapping):
+        align["domains"] = {
+            name: _relative(text, folder) if _names_file(text) else text
+            for name, text in align["domains"].items()
+        }
+    return values
+
+
+def _names_file(text: Any) -> bool:
+    """Whether a source names a place: ``?split=test`` is another part of the same data."""
+    return isinstance(text, str) and bool(text) and not text.startswith("?")
 
 
 def _relative(text: str, folder: Path) -> str:

@@ -79,6 +79,8 @@ def test_whatever_moves_a_number_moves_the_key() -> None:
         ),
         "which parameters": key(problem_of(data=(inputs, targets), params=["layer.bias"])),
         "dtype": key(problem_of(data=(inputs, targets), dtype="float64")),
+        "a domain": key(problem_of(data=(inputs, targets), domains={"a": (last, targets)})),
+        "its data": key(problem_of(data=(inputs, targets), domains={"a": (inputs, targets)})),
         "seed": key(problem_of(data=(inputs, targets)), seed=1),
     }
     assert len(set(found.values())) == len(found)
@@ -127,8 +129,12 @@ def keys(**sections: Any) -> dict[str, str]:
             {"training": {"samples": 500}},
             {"spectrum", "stability", "sharpness", "landscape", "saliency"},
         ),
-        ({"run": {"tolerance": 0.3}}, {"spectrum", "stability", "sharpness"}),
-        ({"run": {"confidence": 0.9}}, {"spectrum", "stability", "sharpness", "saliency"}),
+        ({"run": {"tolerance": 0.3}}, {"spectrum", "stability", "sharpness", "align"}),
+        (
+            {"run": {"confidence": 0.9}},
+            {"spectrum", "stability", "sharpness", "saliency", "align"},
+        ),
+        ({"align": {"scope": "all"}}, {"align"}),
         (
             {"spectrum": {"steps": 7}},
             {"spectrum", "stability", "sharpness", "landscape", "saliency"},
@@ -197,7 +203,9 @@ def test_what_an_analysis_reads_is_what_it_declares(name: str, method: str) -> N
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 3))
     data = (torch.rand(12, 1, 6, 6), torch.arange(12) % 3)
-    problem = lla.Problem(module, data, training=Training(lr=0.1, batch_size=4, samples=24))
+    facts = Training(lr=0.1, batch_size=4, samples=24)
+    other = (torch.rand(12, 1, 6, 6), torch.arange(12) % 3)
+    problem = lla.Problem(module, data, training=facts, domains={"other": other})
     training = noting(problem.training, "training", workspace.read)
     problem = Problem(**{**vars(problem), "training": training})
     config = workspace.config(entry.name, entry.config)

@@ -90,11 +90,10 @@ def _analyze(
     if values["figures"]:
         _refuse_figures(Path(values["figures"]))
 
-    from lla.analyses.registry import select
     from lla.ledger import Ledger
     from lla_cli.console import watching
 
-    made = tuple(entry.name for entry in select(resolved.run.only, resolved.run.skip))
+    made = tuple(entry.name for entry in resolved.selected())
     # What the user's code prints goes to stderr: stdout is for the result alone.
     with (
         redirect_stdout(sys.stderr),

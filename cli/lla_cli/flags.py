@@ -65,6 +65,9 @@ def values_of(
         if setting.name == "model_arg":
             pairs = [_pair(text, "--model-arg") for text in given]
             _add_args(keys, {name: typed(item) for name, _, item in pairs})
+        elif setting.metavar == "NAME=VALUE":
+            flag = f"--{setting.name}"
+            keys[setting.key] = {name: item for name, _, item in (_pair(t, flag) for t in given)}
         elif setting.name in ("data", "loss"):
             source, options = with_options(given)
             keys[setting.key] = source

@@ -329,6 +329,9 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
     for key, field in analysis.config.model_fields.items():
         if key in taken:
             continue
+        if field.default_factory is dict:
+            found.append(_table(analysis, key, field.description or ""))
+            continue
         default = "" if field.default in ("", (), False) else f" (default: {field.default})"
         found.append(
             Setting(
@@ -343,6 +346,13 @@ def analysis_settings(analysis: Analysis) -> tuple[Setting, ...]:
             )
         )
     return tuple(found)
+
+
+def _table(analysis: Analysis, key: str, help: str) -> Setting:
+    """The option for one entry of a table: --domain for domains."""
+    name = key.removesuffix("s")
+    panel = analysis.name.capitalize()
+    return Setting(name, analysis.name, key, help, panel, many=True, metavar="NAME=VALUE")
 
 
 def with_parameters(

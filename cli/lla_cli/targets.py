@@ -53,12 +53,11 @@ def _default(checkpoint: str, settings: Settings) -> Target:
     Where the report there holds more than this run gives, and another run's settings, it is left
     alone, and ``<stem>.<analysis>.lla.h5`` is written.
     """
-    from lla.analyses.registry import select
     from lla.checkpoint import split_scheme, stem_of
     from lla.ledger import Target
     from lla.report.storage import about, stages_of
 
-    made = [entry.name for entry in select(settings.run.only, settings.run.skip)]
+    made = [entry.name for entry in settings.selected()]
     words = "-".join(part for part in made if part != "baseline") or "baseline"
     others = {}
     for name in filter(

@@ -107,6 +107,8 @@ class Analysis:
         figures: Dotted path of a function from a result and a caption to named figures, or "".
         depends: Settings that its numbers depend on besides its own section, as sections or
             ``section.key``; None: all. The problem, seed, dtype and device always count.
+        needs: Its settings one of which has to be given for it to be among all analyses; without
+            them it is run where it is asked for by name. Empty: it always is among them.
         files: Dotted path of ``files(config)``, paths of files that its numbers depend on besides
             the problem's own; or "".
         check: Dotted path of ``check(problem, config)``, which raises an error where something that
@@ -132,6 +134,7 @@ class Analysis:
     compared: Compared = Compared()
     figures: str = ""
     depends: tuple[str, ...] | None = None
+    needs: tuple[str, ...] = ()
     files: str = ""
     check: str = ""
     question: str = ""

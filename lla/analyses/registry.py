@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -19,6 +19,7 @@ _BUILT_IN = (
     "lla.analyses.sharpness",
     "lla.analyses.landscape",
     "lla.analyses.saliency",
+    "lla.analyses.alignment",
 )
 
 
@@ -53,14 +54,21 @@ def find(name: str) -> Analysis:
     return known[name]
 
 
-def select(only: Iterable[str] = (), skip: Iterable[str] = ()) -> tuple[Analysis, ...]:
+def select(
+    only: Iterable[str] = (), skip: Iterable[str] = (), lacking: Collection[str] = ()
+) -> tuple[Analysis, ...]:
     """The analyses to run, in order; the baseline always runs.
+
+    Args:
+        only: Names of those to run; all if empty.
+        skip: Names of those to leave out.
+        lacking: Names of those that are left out unless ``only`` names them.
 
     Raises:
         ConfigurationError: A name is unknown.
         NothingToDoError: Nothing is left.
     """
-    chosen = {find(name).name for name in only} or set(available())
+    chosen = {find(name).name for name in only} or set(available()) - set(lacking)
     dropped = {find(name).name for name in skip}
     if not chosen - dropped:
         raise NothingToDoError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lla.analyses.alignment import AlignConfig
 from lla.analyses.analysis import Work
 from lla.analyses.checkpoints import files_in
 from lla.analyses.landscape import LandscapeConfig
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from lla.problem import Problem
 
 __all__ = [
+    "of_alignment",
     "of_baseline",
     "of_landscape",
     "of_saliency",
@@ -125,3 +127,18 @@ def of_saliency(problem: Problem, config: SaliencyConfig) -> tuple[Work, Work]:
         spectral=bool(config.curvature),
     )
     return work, work
+
+
+def of_alignment(problem: Problem, config: AlignConfig) -> tuple[Work, Work]:
+    """A few passes over each domain, taken to be as large as the analysed data.
+
+    Without a closed form, which is seen only once the network is run, products with each domain.
+    """
+    count = len(config.domains) + len(problem.domains) + (0 if config.by else 1)
+    if count < 2 and not config.by:
+        return Work(), Work()
+    count = max(count, 2)
+    passes = Work(evaluations=4 * count, gradients=count)
+    products = (config.probes + 2) * count + config.max_products * count * (count - 1)
+    most = Work(evaluations=4 * count, gradients=2 * count, blocks=products)
+    return (most if config.scope != "head" else passes), most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,7 @@ def from_objects(
     device: str = "cpu",
     dtype: str = "float32",
     batch_norm: Statistics = "running",
+    domains: Mapping[str, Data] | None = None,
 ) -> Problem:
     """The problem that live objects state; the caller's module is copied, never changed.
 
@@ -175,6 +176,7 @@ def from_objects(
         dtype: "float32" or "float64".
         batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
             samples, as one batch.
+        domains: Further data by name, of the forms of ``data``: what ``align`` compares.
 
     Raises:
         ConfigurationError: The data is of no known form; or batch norm cannot take the statistics
@@ -191,12 +193,21 @@ def from_objects(
     else:
         spec, function = LossSpec(name=getattr(loss, "__name__", "function")), adapt(loss)
     keys = DataSpec(source="", **({} if batch_size is None else {"batch_size": batch_size}))
-    samples = make_dataset(
-        store_of(data, keys), keys, needs_targets=not isinstance(function, BatchLoss)
-    )
+    needs_targets = not isinstance(function, BatchLoss)
+    samples = make_dataset(store_of(data, keys), keys, needs_targets=needs_targets)
     module = copied(module).eval()
     samples = _coupled_by(batch_norm, module, samples, stated=batch_size is not None)
-    return _assemble(module, samples, function, spec, training or Training(), params, device, dtype)
+    problem = _assemble(
+        module, samples, function, spec, training or Training(), params, device, dtype
+    )
+
+    def more(name: str, given: Data) -> Dataset:
+        store = store_of(given, keys, f"domain '{name}'")
+        found = make_dataset(store, keys, needs_targets=needs_targets)
+        chunk = len(found) if problem.coupled_layers else problem.data.chunk
+        return _placed(replace(found, chunk=chunk), device, problem.theta.dtype)
+
+    return replace(problem, domains={name: more(name, d) for name, d in (domains or {}).items()})
 
 
 def refuse_no_network(module: object) -> None:

@@ -38,6 +38,7 @@ class Problem(problem.Problem):
         dtype: "float32" or "float64".
         batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
             samples, as one batch.
+        domains: Further data by name, of the forms of ``data``: what ``align`` compares.
 
     Raises:
         LlaError: Model, data and loss do not fit together.
@@ -59,6 +60,7 @@ class Problem(problem.Problem):
         device: str | None = None,
         dtype: str = "float32",
         batch_norm: Statistics = "running",
+        domains: Mapping[str, Data] | None = None,
     ) -> None:
         refuse_no_network(model)
         first = next(model.parameters(), None)
@@ -72,6 +74,7 @@ class Problem(problem.Problem):
             device=device or ("cpu" if first is None else str(first.device)),
             dtype=dtype,
             batch_norm=batch_norm,
+            domains=domains,
         )
         super().__init__(**vars(made))
 

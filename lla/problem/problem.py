@@ -223,6 +223,7 @@ class Problem:
         relatives: Reads what belongs to the same network: other checkpoints, other data; None for
             live objects.
         metrics: What evaluations give besides loss and accuracy.
+        domains: Further data sets by name, to be compared; of live objects.
     """
 
     objective: Objective
@@ -235,6 +236,7 @@ class Problem:
     moments: Moments | None = None
     relatives: Relatives | None = None
     metrics: tuple[Metric, ...] = ()
+    domains: Mapping[str, Dataset] = field(default_factory=dict)
 
     @property
     def module(self) -> nn.Module:
@@ -350,7 +352,7 @@ class Problem:
         data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
         objective = copied(self.objective)
         cast(objective)  # in place: it is a copy
-        return self.altered(objective=objective, theta=self.theta.to(kind), data=data)
+        return self.altered(objective=objective, theta=self.theta.to(kind), data=data, domains={})
 
     def replica(self, device: torch.device) -> Problem:
         """The same problem on a copy of the network, for another thread or device."""

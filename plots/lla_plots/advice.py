@@ -112,7 +112,7 @@ def _known_to(found: Estimate) -> str:
 
 def _unasked(report: Report) -> Iterator[Action]:
     for name, analysis in available().items():
-        if name not in report.stages and name not in report.results:
+        if not analysis.needs and name not in report.stages and name not in report.results:
             asked = analysis.question or analysis.about
             yield Action(f"This report was not asked: {asked}", name)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -324,7 +325,7 @@ def test_interruption_keeps_what_is_done(
         process.send_signal(number)
         rest = process.stderr.read()
         assert process.wait(60) == code
-    assert f"no report was written; 1 of {len(available())} analyses is done and kept in" in rest
+    assert re.search(r"no report was written; 1 of \d+ analyses is done and kept in", rest)
     assert "go on with: lla analyze " in rest
     assert "finishing the product in hand" in rest
     assert "Traceback" not in rest

@@ -26,7 +26,7 @@ from lla.analyses.landscape.evaluation import Linear
 from lla.report import storage
 from lla.report.parts import Parts
 
-ALL = ["baseline", "spectrum", "stability", "landscape", "saliency"]
+ALL = ["baseline", "spectrum", "stability", "sharpness", "landscape", "saliency"]
 NET = "nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 3)"
 
 
@@ -109,16 +109,18 @@ def test_changed_settings_recompute_what_depends_on_them(computed: list[str]) ->
     assert Path("m.lla.h5").read_bytes() == before
     done = run("--lr=0.2")
     assert taken(computed) == ["stability"]
-    assert "taken from m.lla.h5, unchanged: baseline, spectrum, landscape, saliency" in done.stdout
+    assert (
+        "taken from m.lla.h5, unchanged: baseline, spectrum, sharpness, landscape, " in done.stdout
+    )
     report = lla.read("m.lla.h5")
     assert report.metrics["stability/lr"].value == 0.2
     assert report.stages["stability"].settings["training"]["lr"] == 0.2
     (earlier,) = report.provenance["earlier"]
-    assert earlier["stages"] == ["baseline", "landscape", "saliency", "spectrum"]
+    assert earlier["stages"] == ["baseline", "landscape", "saliency", "sharpness", "spectrum"]
     assert "--lr=0.2" not in earlier["command"]
     assert "--lr=0.2" in report.provenance["command"]
     assert run("--set=spectrum.steps=31").exit_code == 0
-    assert taken(computed) == ["spectrum", "stability", "landscape", "saliency"]
+    assert taken(computed) == ["spectrum", "stability", "sharpness", "landscape", "saliency"]
     assert run("--fresh").exit_code == 0
     assert taken(computed) == ALL
     assert not list(Path().glob("*.parts"))
@@ -167,7 +169,7 @@ def test_a_run_that_was_stopped_goes_on(computed: list[str]) -> None:
     with broken(Linear, "__call__", KeyboardInterrupt(), after=9):
         done = run("--set=run.together=1")
     assert done.exit_code == 130
-    assert taken(computed) == ["baseline", "spectrum", "stability", "landscape"]
+    assert taken(computed) == ["baseline", "spectrum", "stability", "sharpness", "landscape"]
     reason, remedy = done.stderr.strip().splitlines()[-2:]
     assert reason == (
         "lla: interrupted; no report was written; 4 of 6 analyses are done and kept in "

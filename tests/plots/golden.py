@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "golden"
 DPI = 72
 # Another minor version of matplotlib has letters of another size, and the rest moves with them.
 DRAWN_WITH = "3.11"
+COLUMNS = ("spectrum", "layers", "stability", "alignment", "alignment_domains")
 # Pixels that a mark may move by.
 REACH = 1
 # Of 255: what differs by less, after a blur of 3 by 3 pixels, looks the same.
@@ -30,7 +31,7 @@ TOLERANCE = 8
 
 
 def report():
-    return build.report(landscape=build.landscape(hole=True))
+    return build.report(landscape=build.landscape(hole=True), align=build.alignment())
 
 
 # Figures that only some landscapes have: the picture's name, the figure's, the landscape, and mm.
@@ -50,7 +51,7 @@ SOME = {
 def names():
     """Name of each golden picture, and the figure and the width that it is of."""
     wide = {name: (name, 180.0) for name in draw(report())}
-    narrow = {f"{name}_column": (name, 85.0) for name in ("spectrum", "layers", "stability")}
+    narrow = {f"{name}_column": (name, 85.0) for name in COLUMNS}
     some = {name: (of, width) for name, (of, _, width) in SOME.items()}
     return {**wide, **narrow, **some}
 
@@ -60,7 +61,7 @@ def figure(name):
     """The figure of a golden picture, drawn anew."""
     of, width = names()[name]
     if of == "summary":
-        return summary.figure(report())
+        return summary.figure(build.report(landscape=build.landscape(hole=True)))
     shown = build.report(landscape=SOME[name][1]()) if name in SOME else report()
     with drawn_at(width):
         return draw(shown, (of,), width)[of]

@@ -89,6 +89,13 @@ MISSING = {
     "panel-plane": ("landscape_panel", first(QuadMesh, 1)),
     "panel-contours": ("landscape_panel", first(ContourSet, 2)),
     "band-quantile": ("landscape_band", first(QuadMesh, 2)),
+    "alignment-matrix": ("alignment", lambda figure: figure.axes[0].images[0]),
+    "alignment-noise": ("alignment", lambda figure: figure.axes[0].lines[-1]),
+    "alignment-column-matrix": ("alignment_column", lambda figure: figure.axes[1].images[0]),
+    "domains-points": ("alignment_domains", lambda figure: figure.axes[0].lines[-1]),
+    "domains-interval": ("alignment_domains", first(LineCollection, 1)),
+    "reliability-bars": ("reliability", lambda figure: figure.axes[0].containers[1][-1]),
+    "reliability-diagonal": ("reliability", lambda figure: figure.axes[0].lines[0]),
     "saliency-overlay": ("saliency", lambda figure: figure.axes[1].images[1]),
     "summary-density": ("summary", first(Axes)),
 }

@@ -101,7 +101,7 @@ def test_surface_and_spectrum_are_interactive_with_still_images(read):
     assert sheet["type"] == "surface"
     assert (len(sheet["z"]), len(sheet["z"][0])) == (len(sheet["y"]), len(sheet["x"])) == (9, 7)
     stills = [values for tag, values in read.tags if tag == "img"]
-    assert [values["class"] for values in stills] == ["still light", "still dark"] * 9
+    assert [values["class"] for values in stills] == ["still light", "still dark"] * 10
     assert all(values["alt"] and int(values["width"]) > 0 for values in stills)
     assert "noscript" in {tag for tag, _ in read.tags}
 

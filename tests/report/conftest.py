@@ -19,11 +19,16 @@ def report() -> Report:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3))
     data = (torch.rand(20, 1, 8, 8), torch.randint(0, 3, (20,)))
-    return lla.analyze(
+    problem = lla.Problem(
         module,
         data,
         training=Training(optimizer="sgd", lr=0.1, batch_size=4, samples=20),
+        domains={"other": (torch.rand(12, 1, 8, 8), torch.arange(12) % 3)},
+    )
+    return lla.analyze(
+        problem,
         settings={
+            "align": {"replicates": 5},
             "landscape": {"points": 5},
             "spectrum": {"steps": 60, "eigenvectors": True, "diagonal": True},
         },
@@ -36,7 +41,9 @@ def plain_report() -> Report:
     torch.manual_seed(0)
     data = (torch.randn(16, 4), torch.randn(16, 2))
     settings = {"landscape": {"points": 5}, "spectrum": {"steps": 20}}
-    return lla.analyze(nn.Linear(4, 2), data, "mse", settings=settings)
+    domains = {"other": (torch.randn(6, 4), torch.randn(6, 2))}
+    problem = lla.Problem(nn.Linear(4, 2), data, "mse", domains=domains)
+    return lla.analyze(problem, settings=settings)
 
 
 @pytest.fixture

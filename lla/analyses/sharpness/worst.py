@@ -145,7 +145,7 @@ def highest(
 def moved(problem: Problem, move: torch.Tensor) -> Problem:
     """The problem at θ + ε, rounded once to the model's dtype."""
     theta = (problem.theta.double() + move).to(problem.theta.dtype)
-    return Problem(**{**vars(problem), "theta": theta})
+    return problem.altered(theta=theta)
 
 
 def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
@@ -162,7 +162,7 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
     def rise(chosen: torch.Tensor) -> float:
         batch = double.data.select(chosen)
         data = replace(double.data, inputs=batch.inputs, targets=batch.targets, indices=None)
-        part = Problem(**{**vars(double), "data": data})
+        part = double.altered(data=data)
         slope = gradient(part)
         length = float(torch.linalg.vector_norm(slope))
         if not length:
