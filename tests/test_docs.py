@@ -196,3 +196,47 @@ def test_the_audit(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "sharpness.max pass hessian/lambda_max = 10.00 [9.99, 10.01] (certified)" in out
     assert out.rstrip().endswith("0")
+
+
+def test_the_alignment_of_live_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
+
+    scope: dict[str, object] = {}
+    exec(blocks("docs/alignment.md")[0], scope)
+    lines = capsys.readouterr().out.splitlines()
+    assert "scaled" in lines[0]
+    matrix = scope["found"].distances["spectral"].value  # type: ignore[attr-defined]
+    assert np.abs(matrix[:1, :1]).max() == 0
+    assert matrix[0, 1] > 0.1
+
+
+@pytest.mark.long
+def test_the_alignment_of_the_turned_digits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The command as it stands, and the table that it is said to give."""
+    import shlex
+
+    import lla
+    from tests.cli.test_commands import lla as command
+
+    text = (ROOT / "docs/alignment.md").read_text()
+    (console,) = re.findall(r"^```console\n(.*?)^```", text, re.M | re.S)
+    monkeypatch.chdir(ROOT)
+    arguments = shlex.split(console.replace("\\\n", " "))[1:]
+    target = tmp_path / "r.lla.h5"
+    done = command(*arguments, "--no-html", "-q", "-o", target)
+    assert done.exit_code == 0, done.stderr
+    found = lla.read(target).results["align"]
+    rows = re.findall(r"^\| (?:clean|turned|noise).*$", text, re.M)
+    assert len(rows) == len(found.domains.names) == 8
+    matrix = found.distances["spectral"]
+    for index, row in enumerate(rows):
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        assert float(cells[1]) == pytest.approx(found.domains.accuracy[index], abs=6e-4)
+        numbers = [float(one) for one in re.findall(r"[\d.]+", cells[2])]
+        ends = (matrix.value, matrix.sampling_low, matrix.sampling_high)
+        for number, values in zip(numbers, ends, strict=False):
+            assert number == pytest.approx(values[0, index], abs=0.02)
+        assert float(cells[4]) == pytest.approx(found.calibration.ece[index], abs=1e-3)
+    assert found.drop_correlation.value == pytest.approx(0.93, abs=5e-3)

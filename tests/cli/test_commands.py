@@ -20,6 +20,10 @@ QUICK = [
     "--set=spectrum.max_probes=12",
     "--set=landscape.points=5",
     "--set=stability.max_batches=10",
+    "--set=sharpness.max_pairs=4",
+    "--set=sharpness.max_batches=4",
+    "--set=sharpness.ascent=1",
+    "--set=saliency.randomize=1",
 ]
 CONTRACT = [
     "loss/value",

@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "schema = 1\n[model]\nfactory = 'nets.py:net'\n[data]\nsource = 'd.npz'\n[training]\n"
         "lr = 0.1\nbatch_size = 5\nsamples = 20\n[run]\nmethod = 'reverse'\ntogether = 1\n"
         "[spectrum]\nsteps = 30\nprobes = 4\n[landscape]\npoints = 5\n[stability]\n"
-        "max_batches = 12\n"
+        "max_batches = 12\n[sharpness]\nmax_pairs = 4\nmax_batches = 4\n[saliency]\nrandomize = 1\n"
     )
 
 

@@ -12,6 +12,7 @@ from lla.analyses.alignment import (
     Domains,
     Matrix,
     Pair,
+    Ranks,
     Tilting,
 )
 from lla.analyses.baseline import BaselineResult
@@ -540,7 +541,7 @@ def alignment(classes=True, **changes):
             ("spectral_distance", 2.1), ("frobenius_distance", 2.9), ("gradient_distance", 1.0),
             ("hgp_distance", 6.3), ("diagonal_distance", 0.7), ("gradient_cosine", -0.4),
             ("loss_difference", 1.5), ("accuracy_difference", 0.5), ("hgp_penalty", 0.01),
-            ("hutchinson_penalty", 0.02), ("calibration_error", 0.6),
+            ("hutchinson_penalty", 0.02), ("calibration_error", 0.6), ("drop_correlation", 0.9),
         )
     }  # fmt: skip
     named["spectral_distance"] = replace(exact(2.1), sampling_stderr=0.2)
@@ -562,6 +563,9 @@ def alignment(classes=True, **changes):
         attributes=Attributes(
             tuple(ATTRIBUTES), tuple(ATTRIBUTES.values()), pairs, apart + 0.1, apart / 2 + 0.1,
             apart * 0 + 0.4, apart,
+        ),
+        ranks=Ranks(
+            ("spectral",), np.array([0.9]), *(np.array([end]) for end in (0.8, 1.0, 0.3, 1.0))
         ),
         tilting=Tilting(names, np.arange(3), np.ones((3, 3)), tilt, 1 / np.cos(tilt)),
         calibration=Calibration(names, bins, right, right, count, **scores) if classes else None,

@@ -26,6 +26,7 @@ __all__ = [
     "Domains",
     "Matrix",
     "Pair",
+    "Ranks",
     "Tilting",
 ]
 
@@ -203,6 +204,18 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """How well distances from the first domain rank the others by their drop in accuracy."""
+
+    measures: tuple[str, ...] = array("distances", ("measures",))
+    correlation: np.ndarray = array("Spearman's rank correlation", ("measures",))
+    low: np.ndarray = array("lower end, bootstrap over samples", ("measures",))
+    high: np.ndarray = array("upper end", ("measures",))
+    domains_low: np.ndarray = array("lower end, bootstrap over samples and domains", ("measures",))
+    domains_high: np.ndarray = array("upper end", ("measures",))
+
+
+@dataclass(frozen=True)
 class AlignResult:
     """How far apart the domains' gradients and Hessians are."""
 
@@ -217,12 +230,16 @@ class AlignResult:
     hgp_penalty: Estimate = metric("(1/E) Σ [α‖H_e g_e − H̄ḡ‖² + β‖g_e − ḡ‖²]")
     hutchinson_penalty: Estimate = metric("(1/E) Σ [α‖d_e − d̄‖² + β‖g_e − ḡ‖²]")
     calibration_error: Estimate = metric("largest expected calibration error of a domain")
+    drop_correlation: Estimate = metric(
+        "rank correlation of ‖H_a − H_b‖₂ from the first domain with the drop in accuracy"
+    )
     scope: Label = metric("by which parameters, and how")
     farthest: Label = metric("the pair of domains with the largest spectral distance")
     domains: Domains = group("the domains", Domains)
     distances: Mapping[str, Matrix] = groups("matrices between domains", Matrix)
     pairs: Mapping[str, Pair] = groups("what carries the difference of each pair", Pair)
     attributes: Attributes | None = group("in which attributes domains differ", Attributes)
+    ranks: Ranks | None = group("distances against drops in accuracy", Ranks)
     tilting: Tilting | None = group("tilting of class boundaries", Tilting)
     calibration: Calibration | None = group("calibration of each domain", Calibration)
 

@@ -21,6 +21,7 @@ from lla.analyses.alignment.meaning import (
     carriers,
     weights_of,
 )
+from lla.analyses.alignment.ranking import ranks_of
 from lla.analyses.workspace import Workspace
 from lla.problem import Dataset, Problem
 
@@ -127,6 +128,7 @@ def _compared(
         attributes=attributes.result(sure),
         tilting=boundaries(looked, theta, names, augmented=head.augmented),
         calibration=calibrated(looked, names, workspace.seed, count, sure),
+        ranks=ranks_of(values, drawn, workspace.seed, sure),
     )
     return Found(
         values=made,

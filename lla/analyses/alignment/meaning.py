@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lla.analyses.alignment import Attributes, Calibration, Pair, Tilting
+from lla.analyses.alignment import Attributes, Calibration, Pair, Ranks, Tilting
 from lla.analyses.alignment.attributes import ATTRIBUTES, attribute_distances, attributes_of
 from lla.analyses.alignment.bootstrap import Ends
 from lla.analyses.alignment.calibration import BINS, Tally
@@ -39,6 +39,7 @@ class Extras:
     attributes: Attributes
     tilting: Tilting | None
     calibration: Calibration | None
+    ranks: Ranks | None
 
 
 class Collected:

@@ -51,9 +51,28 @@ def run(problem: Problem, config: AlignConfig, workspace: Workspace) -> AlignRes
         calibration_error=_calibration_error(found, workspace),
         pairs=found.extras.pairs if found.extras else {},
         attributes=found.extras.attributes if found.extras else None,
+        drop_correlation=_drop_correlation(found),
+        ranks=found.extras.ranks if found.extras else None,
         tilting=found.extras.tilting if found.extras else None,
         calibration=found.extras.calibration if found.extras else None,
     )
+
+
+def _drop_correlation(found: Found) -> Estimate:
+    ranks = found.extras.ranks if found.extras else None
+    if ranks is None or math.isnan(ranks.correlation[0]):
+        return Estimate.missing(
+            "it needs accuracies and four domains beside the first that differ in them"
+            if found.extras
+            else "the head has no closed form"
+        )
+    ends = (ranks.low, ranks.high, ranks.domains_low, ranks.domains_high)
+    low, high, wide_low, wide_high = (float(part[0]) for part in ends)
+    method = "Spearman, exact for the data analysed"
+    if not math.isnan(low):
+        method += f"; bootstrap over samples {low:.2f} to {high:.2f}"
+        method += f", over domains as well {wide_low:.2f} to {wide_high:.2f}"
+    return Estimate.exact(float(ranks.correlation[0]), method=method)
 
 
 def _calibration_error(found: Found, workspace: Workspace) -> Estimate:

@@ -41,6 +41,7 @@ def _distances(result: AlignResult) -> Section:
     drop = result.accuracy_difference
     if drop.exists:
         lead += f" Accuracies differ by up to {told(drop)}."
+    lead += _ranking(result)
     shown = (
         Shown("alignment", "Distances between domains", lead),
         Shown("alignment_domains", "Domains by the distance of their Hessians", lead),
@@ -56,6 +57,22 @@ def _distances(result: AlignResult) -> Section:
         "alignment", _QUESTION, f"‖ΔH‖₂ up to {interval(distance)}", lead, 62,
         notes=_notes(result), figures=shown, tables=(*tables, metrics(result, "alignment")),
     )  # fmt: skip
+
+
+def _ranking(result: AlignResult) -> str:
+    """Whether distances tell drops in accuracy."""
+    found = result.ranks
+    if found is None or not result.drop_correlation.exists:
+        return ""
+    said = (
+        f" The distance from {result.domains.names[0]} ranks the others by their drop in accuracy "
+        f"with a rank correlation of {number(float(found.correlation[0]), 2)}"
+    )
+    if math.isnan(float(found.low[0])):
+        return f"{said}."
+    spread = (found.low, found.high, found.domains_low, found.domains_high)
+    low, high, wide_low, wide_high = (number(float(part[0]), 2) for part in spread)
+    return f"{said} ({low} to {high} over samples, {wide_low} to {wide_high} over domains as well)."
 
 
 def _sampling(found: Estimate) -> str:
