@@ -215,6 +215,18 @@ def test_the_bootstrap_of_a_mean_has_its_textbook_error(setting) -> None:
     assert spread.high > spread.low
 
 
+def test_the_basic_interval_is_reflected_at_the_value() -> None:
+    """Replicates from 1 to 3 around the value 1: the interval goes down to −1, or to 0 at least."""
+    drawn = np.linspace(1.0, 3.0, 2001)
+    groups = 5
+    scale = math.sqrt(groups / (groups - 1))
+    found = spread_of(np.array(1.0), drawn, groups, 0.9)
+    assert float(found.low) == pytest.approx(1 - 1.9 * scale)
+    assert float(found.high) == pytest.approx(1 - 0.1 * scale)
+    assert float(found.stderr) == pytest.approx(scale * drawn.std())
+    assert float(spread_of(np.array(1.0), drawn, groups, 0.9, least=0.0).low) == 0.0
+
+
 def test_counts_are_poisson_and_seeded() -> None:
     drawn = torch.stack([counts_of(50, index, 0, "a") for index in range(200)])
     assert float(drawn.mean()) == pytest.approx(1.0, abs=0.05)
