@@ -116,6 +116,8 @@ def test_products_of_the_engine_give_the_same(setting) -> None:
     assert float((found.mean_hgp.norm() / moments.mean_hgp.norm()) - 1) == pytest.approx(
         0, abs=1e-9
     )
+    sizes = [float(columns(operator, size).norm()) for operator in operators]
+    assert random.norms.tolist() == pytest.approx(sizes, rel=0.1)
     for one, other in pairs_of(3):
         assert float((found.hgp[one] - found.hgp[other]).norm()) == pytest.approx(
             float(exact.hgp[one, other]), rel=1e-9
