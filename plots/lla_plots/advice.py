@@ -112,7 +112,8 @@ def _known_to(found: Estimate) -> str:
 
 def _unasked(report: Report) -> Iterator[Action]:
     for name, analysis in available().items():
-        if not analysis.needs and name not in report.stages and name not in report.results:
+        # What needs to be told more, nobody can be advised to run as it is.
+        if name not in report.stages and name not in report.results and not analysis.needs:
             asked = analysis.question or analysis.about
             yield Action(f"This report was not asked: {asked}", name)
 

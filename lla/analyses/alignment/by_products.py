@@ -29,7 +29,7 @@ from lla.seeding import gaussian, rademacher
 
 __all__ = ["measured_by_products"]
 
-_ROUNDING = 10.0  # a product's error in units of eps·‖H‖_F, generously
+_ROUNDING = 100.0  # a product's error in units of eps·‖H‖_F, generously
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,10 @@ def _values(
     count = len(operators)
     low, high = ({name: np.zeros((count, count)) for name in _RANDOM} for _ in range(2))
     found = {name: np.zeros((count, count)) for name in _RANDOM}
-    norms = _frobenius_norms(random)
     for place, (one, other) in enumerate(pairs_of(count)):
         change = random.batches[one] - random.batches[other]
         ends = {
-            "spectral": _spectral(one, other, operators, norms, config, workspace),
+            "spectral": _spectral(one, other, operators, random.norms, config, workspace),
             "frobenius": _frobenius(random.squares[one, other], workspace.confidence),
             "diagonal": distance_of_diagonals(change, workspace.confidence),
         }
@@ -164,16 +163,11 @@ def _values(
 _RANDOM = ("spectral", "frobenius", "diagonal")
 
 
-def _frobenius_norms(random: Diagonals) -> float:
-    """A bound of how large products are: the largest norm of a domain's diagonal."""
-    return float(torch.linalg.vector_norm(random.diagonal, dim=1).max())
-
-
 def _spectral(
     one: int,
     other: int,
     operators: Sequence[SummedOperator[Any]],
-    size: float,
+    norms: np.ndarray,
     config: AlignConfig,
     workspace: Workspace,
 ) -> tuple[float, float, float]:
@@ -184,7 +178,7 @@ def _spectral(
         lambda index: gaussian(first.size, workspace.seed, f"difference {one} {other}", index),
         tolerance=1e-6 if first.eps < 1e-12 else 1e-3,
         products=min(config.max_products, 2 * first.size),
-        rounding=_ROUNDING * first.eps * size,
+        rounding=_ROUNDING * first.eps * float(norms[one] + norms[other]),
     )
     return found.value, found.low, found.high
 

@@ -64,10 +64,12 @@ class Diagonals:
     Attributes:
         batches: Hutchinson's diagonals from each of several groups of probes, shape (E, B, P).
         squares: ‖(H_a − H_b) z‖² of each probe, by pair, shape (m,).
+        norms: ‖H_e‖_F, estimated as the root of the mean of ‖H_e z‖², shape (E,).
     """
 
     batches: torch.Tensor
     squares: dict[tuple[int, int], np.ndarray]
+    norms: np.ndarray
 
     @property
     def diagonal(self) -> torch.Tensor:
@@ -92,6 +94,7 @@ def random_products(
     sums = torch.zeros(
         (len(operators), _BATCHES, first.size), dtype=torch.float64, device=first.device
     )
+    sizes = np.zeros(len(operators))
     squares: dict[tuple[int, int], list[torch.Tensor]] = {p: [] for p in pairs_of(len(operators))}
     for batch in range(_BATCHES):
         for start in range(0, each, _TOGETHER):
@@ -100,11 +103,11 @@ def random_products(
             products = [operator(signs) for operator in operators]
             for index, product in enumerate(products):
                 sums[index, batch] += (signs * product).sum(dim=0) / each
+                sizes[index] += float(product.square().sum())
             for one, other in squares:
                 squares[one, other].append((products[one] - products[other]).square().sum(dim=1))
-    return Diagonals(
-        sums, {pair: torch.cat(found).cpu().numpy() for pair, found in squares.items()}
-    )
+    found = {pair: torch.cat(parts).cpu().numpy() for pair, parts in squares.items()}
+    return Diagonals(sums, found, np.sqrt(sizes / (each * _BATCHES)))
 
 
 def distance_of_diagonals(batches: torch.Tensor, confidence: float) -> tuple[float, float, float]:

@@ -116,6 +116,8 @@ def test_products_of_the_engine_give_the_same(setting) -> None:
     assert float((found.mean_hgp.norm() / moments.mean_hgp.norm()) - 1) == pytest.approx(
         0, abs=1e-9
     )
+    sizes = [float(columns(operator, size).norm()) for operator in operators]
+    assert random.norms.tolist() == pytest.approx(sizes, rel=0.1)
     for one, other in pairs_of(3):
         assert float((found.hgp[one] - found.hgp[other]).norm()) == pytest.approx(
             float(exact.hgp[one, other]), rel=1e-9
@@ -213,6 +215,18 @@ def test_the_bootstrap_of_a_mean_has_its_textbook_error(setting) -> None:
     spread = spread_of(np.array(value), norms, 20, 0.95, least=0.0)
     assert 0 <= spread.low < value
     assert spread.high > spread.low
+
+
+def test_the_basic_interval_is_reflected_at_the_value() -> None:
+    """Replicates from 1 to 3 around the value 1: the interval goes down to −1, or to 0 at least."""
+    drawn = np.linspace(1.0, 3.0, 2001)
+    groups = 5
+    scale = math.sqrt(groups / (groups - 1))
+    found = spread_of(np.array(1.0), drawn, groups, 0.9)
+    assert float(found.low) == pytest.approx(1 - 1.9 * scale)
+    assert float(found.high) == pytest.approx(1 - 0.1 * scale)
+    assert float(found.stderr) == pytest.approx(scale * drawn.std())
+    assert float(spread_of(np.array(1.0), drawn, groups, 0.9, least=0.0).low) == 0.0
 
 
 def test_counts_are_poisson_and_seeded() -> None:

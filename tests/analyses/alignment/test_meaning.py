@@ -68,6 +68,18 @@ def test_constant_confidence(confidence: float, right: int) -> None:
     assert aurc == pytest.approx(1 - share, rel=1e-12)
 
 
+def test_neighbouring_bins_are_kept_apart() -> None:
+    """0.95 and 0.92 are in two of 15 bins: too sure and not sure enough do not cancel."""
+    logits = [math.log(c / (1 - c)) for c in (0.95, 0.92)]
+    outputs = torch.tensor([[logit, 0.0] for logit in logits], dtype=torch.float64)
+    tally = Tally(1)
+    tally.add(0, outputs, torch.tensor([1, 0]))
+    scores = tally.scores("a", 0, 0, 0.95)
+    assert scores.value[2] == pytest.approx((0.95 + 0.08) / 2, rel=1e-12)
+    assert scores.count.tolist() == [0] * 13 + [1, 1]
+    assert scores.accuracy[13:].tolist() == [1.0, 0.0]
+
+
 def test_the_area_under_the_risk_curve_by_hand() -> None:
     confidence, wrong = np.array([0.9, 0.5, 0.8, 0.6]), np.array([0.0, 1.0, 1.0, 0.0])
     assert area_under_risk(confidence, wrong) == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
@@ -141,21 +153,21 @@ def test_a_feature_that_moves_carries_the_difference() -> None:
 
     near = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     far = near.clone()
-    far[:, 2] *= 3
+    far[:, 1] *= 3
     labels = labels_of(400, 0)
     net = Scaled()
     nn.init.zeros_(net.head.weight)
     nn.init.zeros_(net.head.bias)
     found = aligned(live(net, domains={"near": (near, labels), "far": (far, labels)}), replicates=0)
     pair = found.pairs["near, far"]
-    assert int(pair.feature_share.argmax()) == 2
-    assert pair.feature_share[2] > 0.9
+    assert int(pair.feature_share.argmax()) == 1
+    assert pair.feature_share[1] > 0.9
     assert pair.feature_share.sum() == pytest.approx(1.0)
     assert pair.class_share.sum() == pytest.approx(1.0)
     # A head at zero: all classes alike, each block 1/9 of ΔE[zzᵀ] but the diagonal's 2/9.
     assert np.allclose(pair.class_share, 1 / 3)
     assert np.allclose(pair.blocks.diagonal(), 2 * pair.blocks[0, 1])
-    assert pair.eigenvector_features[0, 2] > 0.9
+    assert pair.eigenvector_features[0, 1] > 0.9
     assert abs(pair.eigenvalues[0]) == pytest.approx(found.spectral_distance.value, rel=1e-9)
     assert np.allclose(pair.eigenvector_classes.sum(axis=1), 1)
     norm = np.sqrt(np.square(pair.blocks).sum())
