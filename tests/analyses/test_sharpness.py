@@ -276,6 +276,7 @@ def test_relative_flatness_in_closed_form(case: Any, name: str, chunk: int) -> N
     assert found.relative_flatness.method == "closed form from features"
 
 
+@pytest.mark.long
 def test_relative_flatness_by_probes() -> None:
     """A hidden layer, and one whose outputs are not the network's."""
     case = CASES[0]

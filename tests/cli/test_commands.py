@@ -165,7 +165,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
 
 
 def test_terminal_summary_and_files(samples: Path, tmp_path: Path) -> None:
-    done = lla("analyze", *quick(samples, "digits_cnn.pt"), "-o", "out.h5", "--figures", "figures")
+    done = lla("analyze", *quick(samples, "digits_mlp.pt"), "-o", "out.h5", "--figures", "figures")
     assert done.exit_code == 0, done.stderr
     assert "\nhessian/  " in done.stdout
     assert "\n  lambda_max  " in done.stdout
@@ -313,7 +313,10 @@ def test_an_analysis_that_breaks_costs_only_itself(
     assert math.isfinite(report.metrics["loss/value"].value)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)],
+)
 def test_interruption_keeps_what_is_done(
     samples: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -204,6 +204,7 @@ def test_points_of_a_plane_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert points - 20 <= len(count) < points - 8
 
 
+@pytest.mark.long
 def test_the_plan_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import lla.execution
 
@@ -217,6 +218,7 @@ def test_the_plan_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("--lr=3").exit_code == 0
 
 
+@pytest.mark.long
 def test_a_fresh_run_that_was_stopped_stays_fresh(computed: list[str]) -> None:
     assert run().exit_code == 0
     with broken(Linear, "__call__", KeyboardInterrupt()):
@@ -231,6 +233,7 @@ def test_a_fresh_run_that_was_stopped_stays_fresh(computed: list[str]) -> None:
     assert taken(computed) == []
 
 
+@pytest.mark.long
 def test_a_failed_analysis_is_tried_again(computed: list[str]) -> None:
     with broken(saliency, "norm_grad", RuntimeError("a bug")):
         assert run().exit_code == 70
@@ -373,6 +376,7 @@ def killed(folder: Path, way: str, count: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_ten_kills_lose_no_report(tmp_path: Path) -> None:
     found = killed(tmp_path, "random", 10)

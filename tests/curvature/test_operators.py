@@ -15,7 +15,7 @@ from lla.problem import from_objects
 from tests.oracles import CASES, Case, columns, dense_hessian
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 8, 10])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.long), 3, 8, 10])
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_products_equal_the_dense_hessian(case: Case, batch_size: int, memory: int) -> None:

@@ -76,6 +76,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_finished(reports, tmp_path):
         write_folder([str(tmp_path / "broken.h5")] * 2, tmp_path / "pages")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["index.html", "two net.html"])
 def test_only_pages_of_ours_are_replaced(reports, tmp_path, name):
     folder = tmp_path / "pages"

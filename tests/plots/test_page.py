@@ -86,6 +86,7 @@ def test_the_policy_allows_exactly_the_scripts_and_styles_of_the_page(page, read
     assert not [tag for tag, values in read.tags if "style" in values]
 
 
+@pytest.mark.long
 def test_the_nonce_is_of_the_page_and_the_same_each_time(page):
     nonce = re.search(r'data-nonce="(\w+)"', page)[1]
     assert len(nonce) == 64

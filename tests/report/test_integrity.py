@@ -93,6 +93,7 @@ def test_a_flipped_byte_anywhere_is_an_error(
         assert "lla analyze" in caught.value.remedy
 
 
+@pytest.mark.long
 def test_looking_for_the_damage_never_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def test_tokens_of_a_transformer():
     assert report.results["saliency"].maps[layer].raw.shape == (16, 4, 4)
 
 
+@pytest.mark.long
 def test_image_files_are_read_as_the_recipe_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = np.load(SAMPLES / "digits.npz")["x_train"]
