@@ -129,25 +129,19 @@ def test_a_pipe() -> None:
     assert done.stdout.startswith(b"-\n  fail           sharpness")
 
 
-def test_an_audit_of_a_report_is_quick_and_loads_no_torch() -> None:
-    """Under a second of this process' own time; the machine may be busy."""
+def test_an_audit_of_a_report_loads_no_torch() -> None:
     import subprocess
     import sys
 
     script = (
-        "import sys, time\nfrom lla_cli.main import main\n"
+        "import sys\nfrom lla_cli.main import main\n"
         "sys.argv = ['lla', 'audit', 'a.h5', 'b.h5', '--output=sarif:x.sarif', '--output=junit']\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 1\n"
-        "print('torch' in sys.modules, time.process_time())"
+        "print('torch' in sys.modules)"
     )
-    took = []
-    while len(took) < 3 and not (took and took[-1] < 1.0):
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        torch, seconds = done.stdout.splitlines()[-1].split()
-        assert torch == "False"
-        took.append(float(seconds))
-    assert took[-1] < 1.0
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_a_baseline_is_made_kept_and_made_anew() -> None:
