@@ -164,6 +164,7 @@ def test_digits_mlp_hovers_at_the_edge_of_stability(samples: Path) -> None:
     assert spectrum.converged.all()
 
 
+@pytest.mark.long
 def test_terminal_summary_and_files(samples: Path, tmp_path: Path) -> None:
     done = lla("analyze", *quick(samples, "digits_mlp.pt"), "-o", "out.h5", "--figures", "figures")
     assert done.exit_code == 0, done.stderr

@@ -251,6 +251,7 @@ def test_a_failed_analysis_is_tried_again(computed: list[str]) -> None:
     assert taken(computed) == ["saliency"]
 
 
+@pytest.mark.long
 def test_damaged_parts_are_computed_again(computed: list[str]) -> None:
     assert run("-o", "whole.lla.h5").exit_code == 0
     with broken(saliency, "norm_grad", KeyboardInterrupt()):
@@ -278,6 +279,7 @@ def test_a_second_writer_is_told_and_readers_are_not_disturbed(computed: list[st
         assert run("--only=baseline", "-o", "m-2.lla.h5").exit_code == 0
 
 
+@pytest.mark.long
 def test_a_full_disk_costs_the_parts_or_the_report_but_not_both(
     computed: list[str],
 ) -> None:

@@ -108,6 +108,7 @@ def test_one_reason_is_given_once() -> None:
     assert "stability.a, stability.b, stability.c" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_an_encoding_without_our_letters(encoding: str) -> None:
     lla.write(build.report(), "r.h5")
@@ -154,6 +155,7 @@ def test_the_pipe_may_close_early() -> None:
             assert running.wait(60) == 0
 
 
+@pytest.mark.long
 def test_standard_input() -> None:
     lla.write(build.report(), "r.h5")
     content = Path("r.h5").read_bytes()

@@ -101,6 +101,7 @@ MISSING = {
 }
 
 
+@pytest.mark.long
 @drawn_alike
 @pytest.mark.parametrize("what", list(MISSING))
 def test_a_figure_that_lacks_something_is_told(what):

@@ -29,6 +29,7 @@ def run(*words):
     return CliRunner().invoke(app, ["report", *map(str, words)])
 
 
+@pytest.mark.long
 def test_a_page_each_an_index_and_one_plotly(tmp_path):
     names = [tmp_path / "a.lla.h5", tmp_path / "b.lla.h5"]
     for name in names:

@@ -170,6 +170,7 @@ def test_what_is_no_surface_is_told(tmp_path: Path) -> None:
     assert plane.is_file()
 
 
+@pytest.mark.long
 def test_the_command_and_everything_that_reads_a_report(
     exported: tuple[Report, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_ranks_of_replicates() -> None:
     assert ranks_of({"accuracy": np.zeros((4, 4))}, series, 0, 0.95) is None
 
 
+@pytest.mark.long
 def test_distance_grows_with_the_angle(
     samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
