@@ -7,7 +7,7 @@ asks for the traceback.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "UnstatedError",
     "nearest",
     "printable",
+    "some",
 ]
 
 
@@ -133,6 +134,12 @@ class InterruptedRunError(LlaError):
 def printable(text: str) -> str:
     """A text in one line without control characters: names in a file may hold anything."""
     return "".join(sign if sign.isprintable() else " " for sign in text)
+
+
+def some(names: Sequence[object], shown: int = 4) -> str:
+    """The first few of many names, and how many more there are."""
+    more = len(names) - shown
+    return ", ".join(map(str, names[:shown])) + (f" and {more} more" if more > 0 else "")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "Label",
     "Outcome",
     "Verdict",
+    "finite_or_none",
     "mean_of",
     "ratio_of_means",
     "samples_needed",
@@ -31,6 +32,11 @@ OUTCOMES: dict[Outcome, str] = {
     "inconclusive": "it lies inside that interval, or the eigenvalue has not converged",
     "not_applicable": "the condition does not hold for this training, or a number is unknown",
 }
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value, or None for a number that JSON cannot say."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,13 @@ class Estimate:
     def exists(self) -> bool:
         """Whether there is a value."""
         return not math.isnan(self.value)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values for JSON: non-finite numbers as None, ``why`` only where there is one."""
+        found = {name: finite_or_none(value) for name, value in asdict(self).items()}
+        if not self.why:
+            del found["why"]
+        return found
 
     def within(self, tolerance: float) -> Estimate:
         """The estimate, marked as not converged if its interval is wider than asked.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
 from lla.audit.findings import Audit, Audited, Finding, Outcome
 from lla.audit.policy import Gate, Waiver
-from lla.estimate import Estimate
+from lla.estimate import Estimate, finite_or_none
 
 __all__ = ["SCHEMA", "document", "schema"]
 
@@ -75,7 +74,7 @@ def _gate(gate: Gate) -> dict[str, Any]:
     elif gate.baseline:
         limits.update(gate.baseline.limits)
     else:
-        limits = {"min": _finite(gate.limits[0]), "max": _finite(gate.limits[1])}
+        limits = {"min": finite_or_none(gate.limits[0]), "max": finite_or_none(gate.limits[1])}
     return {
         "id": gate.id,
         "line": gate.line,
@@ -94,13 +93,4 @@ def _waiver(waiver: Waiver | None, *, holds: bool) -> dict[str, Any] | None:
 
 
 def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    found = {key: _finite(value) for key, value in asdict(estimate).items()}
-    if not estimate.why:
-        del found["why"]
-    return found
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if estimate is None else estimate.plain()

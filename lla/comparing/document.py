@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -11,7 +10,6 @@ from typing import Any
 
 from lla.comparing.changes import Change, Comparison, Words
 from lla.comparing.gate import gate
-from lla.estimate import Estimate
 from lla.report import Report
 
 __all__ = ["SCHEMA", "document", "schema"]
@@ -74,10 +72,10 @@ def _changes(changes: Iterable[Change]) -> dict[str, Any]:
 def _change(change: Change) -> dict[str, Any]:
     found = {
         "outcome": change.outcome,
-        "reference": _estimate(change.reference),
-        "other": _estimate(change.other),
-        "difference": _estimate(change.difference),
-        "relative": _estimate(change.relative),
+        "reference": change.reference.plain(),
+        "other": change.other.plain(),
+        "difference": change.difference.plain(),
+        "relative": change.relative.plain(),
         "worse_if_larger": change.worse,
         "sampling": change.sampling or None,
     }
@@ -87,14 +85,3 @@ def _change(change: Change) -> dict[str, Any]:
 def _words(words: Iterable[Words]) -> dict[str, Any]:
     fields = ("reference", "other", "outcome", "why")
     return {one.id: {key: getattr(one, key) for key in fields} for one in words}
-
-
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    found = {key: _finite(value) for key, value in asdict(estimate).items()}
-    if not estimate.why:
-        del found["why"]
-    return found
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

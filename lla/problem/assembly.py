@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from torch import nn
 
 from lla.checkpoint import Checkpoint, load
-from lla.errors import ConfigurationError, ProblemError
-from lla.problem.batch_norm import coupled_layers, some, take_batch_statistics
+from lla.errors import ConfigurationError, ProblemError, some
+from lla.problem.batch_norm import coupled_layers, take_batch_statistics
 from lla.problem.checks import check
 from lla.problem.code import as_guest
 from lla.problem.data import load_data, make_dataset, read_pictures

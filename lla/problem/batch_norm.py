@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, some
 from lla.problem.recipe import Statistics
 
 __all__ = [
@@ -22,11 +22,8 @@ __all__ = [
     "fixed_layers",
     "has_batch_norm",
     "normalizing_by",
-    "some",
     "take_batch_statistics",
 ]
-
-_SHOWN = 4
 
 
 def coupled_layers(module: nn.Module) -> tuple[str, ...]:
@@ -103,12 +100,6 @@ def normalizing_by(module: nn.Module, statistics: Statistics) -> Iterator[None]:
     finally:
         for part, (training, tracking) in zip(layers, before, strict=True):
             part.training, part.track_running_stats = training, tracking
-
-
-def some(names: tuple[str, ...]) -> str:
-    """The first few of many names."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _switch(part: _BatchNorm, statistics: Statistics) -> None:

@@ -18,13 +18,12 @@ from lla.errors import (
     ProblemError,
     UnstatedError,
     nearest,
+    some,
 )
 from lla.problem.code import as_guest, function_at
 from lla.problem.recipe import ModelSpec
 
 __all__ = ["FixedBatch", "make_model", "refuse_meta"]
-
-_SHOWN = 4
 
 
 class FixedBatch(nn.Module):
@@ -193,13 +192,13 @@ def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tenso
     ]
     found = []
     if missing:
-        found.append("missing " + _some([name + nearest(name, unexpected) for name in missing]))
+        found.append("missing " + some([name + nearest(name, unexpected) for name in missing]))
     if unexpected:
-        found.append("unexpected " + _some(unexpected))
+        found.append("unexpected " + some(unexpected))
     if shapes:
-        found.append(_some(shapes))
+        found.append(some(shapes))
     if kinds:
-        found.append(_some(kinds))
+        found.append(some(kinds))
     return found
 
 
@@ -207,8 +206,3 @@ def _kind(tensor: torch.Tensor) -> str:
     if tensor.is_complex():
         return "complex"
     return "real" if tensor.is_floating_point() else "whole numbers"
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -15,14 +15,13 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from lla.errors import ProblemError
+from lla.errors import ProblemError, some
 from lla.problem.batch_norm import (
     averaging_statistics,
     coupled_layers,
     fixed_layers,
     has_batch_norm,
     normalizing_by,
-    some,
 )
 from lla.problem.inputs import Inputs, in_dtype, leaves, mapped
 from lla.problem.moments import Moments

@@ -11,7 +11,7 @@ from lla.analyses.saliency.capture import Call
 from lla.analyses.saliency.convolution import geometry_of
 from lla.analyses.saliency.names import INPUT
 from lla.analyses.saliency.tokens import Grid, grid_of
-from lla.errors import ConfigurationError, nearest
+from lla.errors import ConfigurationError, nearest, some
 
 __all__ = ["grids_of", "last_of_each_resolution", "module_names", "refuse_unknown"]
 
@@ -54,7 +54,7 @@ def module_names(module: nn.Module, layers: Sequence[str]) -> set[str]:
             names = [name for name in first.values() if not any(every[name].children())]
             raise ConfigurationError(
                 f"there is no layer '{name}'{nearest(name, names)}",
-                f"choose among: {_listed([INPUT, *names])}",
+                f"choose among: {some([INPUT, *names], _SHOWN)}",
             )
     return found
 
@@ -73,7 +73,7 @@ def refuse_unknown(
         for name in grids
         if not real or (name != INPUT and geometry_of(calls[name].module) is not None)
     ]
-    remedy = f"choose among: {_listed(usable) or 'there is none'}"
+    remedy = f"choose among: {some(usable, _SHOWN) or 'there is none'}"
     for layer in layers:
         if layer in usable:
             continue
@@ -81,7 +81,7 @@ def refuse_unknown(
         if several:
             raise ConfigurationError(
                 f"the layer '{layer}' is called {len(several)} times in a forward pass",
-                f"say which call: {_listed(several)}",
+                f"say which call: {some(several, _SHOWN)}",
             )
         if layer not in calls:
             raise ConfigurationError(
@@ -112,8 +112,3 @@ def last_of_each_resolution(
             last[grid.rows, grid.columns] = name
     chosen = set(last.values())
     return tuple(name for name in grids if name in chosen)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

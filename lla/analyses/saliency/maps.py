@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
@@ -23,7 +24,7 @@ from lla.analyses.saliency.tokens import Grid, spatial
 from lla.errors import ConfigurationError
 from lla.problem import Batch
 
-__all__ = ["Maps", "Network", "Wanted", "layer_maps"]
+__all__ = ["Maps", "Network", "Wanted", "as_numpy", "layer_maps"]
 
 _DECIDING = 4
 
@@ -241,3 +242,9 @@ def _joined(parts: Sequence[Maps]) -> Maps:
 
     more = {pair: joined(lambda part, at=pair: part.more[at]) for pair in parts[0].more}  # type: ignore[misc]
     return Maps(joined(lambda part: part.raw), more, joined(lambda part: part.activity))
+
+
+def as_numpy(values: torch.Tensor) -> np.ndarray:
+    """The values on the host, for a report."""
+    array: np.ndarray = values.detach().cpu().numpy()
+    return array

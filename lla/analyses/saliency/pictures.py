@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lla.analyses.saliency.targets import class_targets
-from lla.errors import ConfigurationError, DataError
+from lla.errors import ConfigurationError, DataError, some
 from lla.problem import Batch, Problem
 from lla.seeding import permutation
 
@@ -73,7 +73,7 @@ def _at(positions: torch.Tensor, wanted: Sequence[int]) -> torch.Tensor:
     if absent:
         raise ConfigurationError(
             f"there is no image at position {absent[0]} among the {len(known)} analysed samples",
-            f"positions are those in the split: choose among {_listed(sorted(known))}",
+            f"positions are those in the split: choose among {some(sorted(known), _SHOWN)}",
         )
     return torch.tensor([known[index] for index in wanted])
 
@@ -91,7 +91,7 @@ def _of_classes(problem: Problem, config: SaliencyConfig, seed: int) -> torch.Te
     absent = [label for label in config.classes if label not in present]
     if absent:
         raise ConfigurationError(
-            f"no analysed image is of class {absent[0]}", f"choose among: {_listed(present)}"
+            f"no analysed image is of class {absent[0]}", f"choose among: {some(present, _SHOWN)}"
         )
     wanted = list(config.classes) or present
     if config.per_class:
@@ -118,8 +118,3 @@ def _from_files(problem: Problem, files: Sequence[str]) -> Chosen:
     images = problem.relatives.pictures(files, inputs.shape[1:])
     nowhere = torch.full((len(images),), -1, dtype=torch.int64)
     return Chosen(Batch(images, torch.zeros((len(images), 0), device=images.device)), nowhere)
-
-
-def _listed(values: Sequence[int]) -> str:
-    more = len(values) - _SHOWN
-    return ", ".join(map(str, values[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -5,23 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from lla.analyses.saliency import PairMaps, SaliencyConfig, SaliencyMap, SaliencyResult, checks
 from lla.analyses.saliency.capture import preserved
 from lla.analyses.saliency.combine import normalized
 from lla.analyses.saliency.explaining import Explainer, explainer_of
-from lla.analyses.saliency.maps import Maps, Network
+from lla.analyses.saliency.maps import Maps, Network, as_numpy
 from lla.analyses.saliency.pictures import Chosen, choose
 from lla.analyses.saliency.ranks import averaged, rank_correlations
 from lla.analyses.saliency.sharpness import curvature_maps, eigenpairs, ranking
 from lla.analyses.saliency.targets import class_targets, classes_to_explain, refuse_other_targets
 from lla.analyses.workspace import Workspace
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, some
 from lla.estimate import Estimate
 from lla.problem import Problem
-from lla.problem.batch_norm import some
 from lla.problem.forward import outputs_if_any
 from lla.problem.inputs import Inputs
 
@@ -91,13 +89,13 @@ def _of_images(
     found |= _curved(problem, config, workspace, chosen, given, pairs)
     return SaliencyResult(
         **found,
-        images=_numpy(images),
-        indices=_numpy(chosen.positions),
-        predicted=_numpy(logits.argmax(1)),
-        explained=_numpy(classes),
-        targets=None if given is None else _numpy(given),
-        combined=_numpy(plain),
-        weights=_numpy(explainer.weights(maps)),
+        images=as_numpy(images),
+        indices=as_numpy(chosen.positions),
+        predicted=as_numpy(logits.argmax(1)),
+        explained=as_numpy(classes),
+        targets=None if given is None else as_numpy(given),
+        combined=as_numpy(plain),
+        weights=as_numpy(explainer.weights(maps)),
         maps={name: _saliency_map(raw) for name, raw in maps.raw.items()},
     )
 
@@ -133,10 +131,10 @@ def _checked(shown: checks.Shown, maps: Maps, explainer: Explainer) -> dict[str,
         "ink_share": on_ink,
         "ink_uniform": uniform,
         "degenerate": _degenerate(maps),
-        "meta": None if meta is None else _numpy(meta),
+        "meta": None if meta is None else as_numpy(meta),
         "pairs": {
             f"{pair.virtual}_{pair.aggregation}": PairMaps(
-                _numpy(joined(maps, pair)),
+                as_numpy(joined(maps, pair)),
                 averaged(
                     rank_correlations(joined(likely, pair), joined(unlikely, pair)),
                     confidence,
@@ -222,9 +220,6 @@ def _nothing(reason: str) -> SaliencyResult:
 
 def _saliency_map(raw: torch.Tensor) -> SaliencyMap:
     scaled, constant = normalized(raw)
-    return SaliencyMap(raw=_numpy(raw), normalized=_numpy(scaled), degenerate=_numpy(constant))
-
-
-def _numpy(values: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = values.detach().cpu().numpy()
-    return array
+    return SaliencyMap(
+        raw=as_numpy(raw), normalized=as_numpy(scaled), degenerate=as_numpy(constant)
+    )

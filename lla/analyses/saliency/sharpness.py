@@ -7,6 +7,7 @@ import torch
 
 from lla.analyses.saliency import CurvatureMaps, LayerCurvature, Ranking
 from lla.analyses.saliency.curvature_maps import signed_maps
+from lla.analyses.saliency.maps import as_numpy
 from lla.analyses.saliency.per_sample import along, sharpness_gradient
 from lla.analyses.spectral import spectral
 from lla.analyses.workspace import Workspace
@@ -64,17 +65,17 @@ def curvature_maps(
     maps = torch.cat([part.whole for part in parts], dim=1)
     slope = torch.cat(slopes, dim=1)
     layers = {
-        name: LayerCurvature(_numpy(torch.cat([part.layers[name] for part in parts], dim=1)))
+        name: LayerCurvature(as_numpy(torch.cat([part.layers[name] for part in parts], dim=1)))
         for name in parts[0].layers
     }
     return CurvatureMaps(
         eigenvalues=np.asarray(values),
         residuals=np.asarray(residuals),
-        maps=_numpy(maps),
-        slopes=_numpy(slope),
-        elsewhere=_numpy(slope - maps.sum(dim=(2, 3))),
-        sharpness=_numpy(torch.cat(curved)),
-        sharpness_maps=_numpy(torch.cat(sharp)),
+        maps=as_numpy(maps),
+        slopes=as_numpy(slope),
+        elsewhere=as_numpy(slope - maps.sum(dim=(2, 3))),
+        sharpness=as_numpy(torch.cat(curved)),
+        sharpness_maps=as_numpy(torch.cat(sharp)),
         layers=layers,
     )
 
@@ -109,12 +110,12 @@ def ranking(
     positions = chosen if problem.data.indices is None else problem.data.indices.cpu()[chosen]
     assert isinstance(seen.inputs, torch.Tensor)
     group = Ranking(
-        sample=_numpy(positions[order]),
-        sharpness=_numpy(ranked),
-        shown=_numpy(places),
-        images=_numpy(seen.inputs),
-        targets=_numpy(seen.targets) if seen.targets.ndim == 1 else None,
-        predicted=_numpy(predicted),
+        sample=as_numpy(positions[order]),
+        sharpness=as_numpy(ranked),
+        shown=as_numpy(places),
+        images=as_numpy(seen.inputs),
+        targets=as_numpy(seen.targets) if seen.targets.ndim == 1 else None,
+        predicted=as_numpy(predicted),
     )
     return group, _mean(sharpness, whole, workspace.confidence), _share(ranked)
 
@@ -138,8 +139,3 @@ def _share(ranked: torch.Tensor) -> Estimate:
         return Estimate.missing("the samples' curvatures do not add up to a positive one")
     share = float(ranked[:tenth].sum()) / total
     return Estimate.exact(share, method=f"of the {len(ranked)} ranked samples")
-
-
-def _numpy(values: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = values.detach().cpu().numpy()
-    return array
