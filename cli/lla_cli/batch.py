@@ -215,11 +215,12 @@ def _carry_out(batch: Batch, values: dict[str, Any], interruption: Interruption)
     """Carry out what is left to be done, and show how far it is."""
     from lla_cli.batch_told import watching
 
-    with watching(batch.rows, quiet=values["quiet"]) as tick:
-        with closing(_executor(batch, values)) as executor, interruption.deferred():
-            batch.run(
-                executor, retries=values["retries"], tick=tick, stop=lambda: interruption.came
-            )
+    with (
+        watching(batch.rows, quiet=values["quiet"]) as tick,
+        closing(_executor(batch, values)) as executor,
+        interruption.deferred(),
+    ):
+        batch.run(executor, retries=values["retries"], tick=tick, stop=lambda: interruption.came)
 
 
 def _indexed(batch: Batch, *, pages: bool) -> Written:

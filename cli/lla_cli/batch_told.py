@@ -76,10 +76,8 @@ def _line(row: Row, over: int, all: int) -> str:
 
 
 def _progress(rows: Sequence[Row], begun: float) -> str:
-    counts = _counts(rows)
-    told = ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
     left = _left(rows, begun)
-    return told + (f"; about {_time(left)} left" if left else "")
+    return _told(rows) + (f"; about {_time(left)} left" if left else "")
 
 
 def _told(rows: Sequence[Row]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Terms:
     flags: Sections
     environment: Mapping[str, str]
     recipe: str | None = None
-    trust: Trust = Trust()
+    trust: Trust = field(default_factory=Trust)
     threads: int = 1
     timeout: float = 0.0
     fresh: bool = False
