@@ -29,6 +29,7 @@ from lla.optional import optional
 __all__ = ["RayExecutor"]
 
 _STORE = 80 << 20  # bytes of the object store: outcomes are small, and Ray wants 75 MiB
+_PREFIX = "lla-ray-"  # of the folder that a Ray of our own keeps its files in
 _LATE = 15.0  # seconds after a timeout until the driver ends the worker from outside
 _log = logging.getLogger("lla")
 
@@ -243,8 +244,9 @@ class _Session:
             ) from None
 
     def _started(self, options: Options, quiet: dict[str, Any]) -> None:
+        _sweep()
         # Short, because Ray makes sockets in it; ours, so that nothing of it stays behind.
-        self._folder = Path(tempfile.mkdtemp(prefix="lla-ray-", dir="/tmp"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir="/tmp"))
         cores = (options.slots or max(1, (os.cpu_count() or 1) // options.cpus)) * options.cpus
         self._ray.init(
             address="local",
@@ -263,6 +265,14 @@ class _Session:
             self._own = False
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what is left of our Rays whose drivers were killed."""
+    for folder in Path("/tmp").glob(f"{_PREFIX}*-*"):
+        number = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if number.isdecimal() and not Path(f"/proc/{number}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refuse_client(address: str) -> None:

@@ -72,7 +72,13 @@ def full():
 '''
 
 FIXED: dict[str, dict[str, Any]] = {
-    "run": {"only": "baseline,spectrum", "device": "cpu", "dtype": "float64", "threads": 1, "together": 2},
+    "run": {
+        "only": "baseline,spectrum",
+        "device": "cpu",
+        "dtype": "float64",
+        "threads": 1,
+        "together": 2,
+    },
     "spectrum": {"largest": 2, "smallest": 1, "steps": 12, "probes": 2, "max_probes": 4},
 }
 """Settings under which two runs are the same sums in the same order."""
