@@ -21,7 +21,7 @@ from typing import Any
 from lla.batch.executors import guarded
 from lla.batch.executors.executor import Executor
 from lla.batch.executors.options import Options
-from lla.batch.executors.places import Here, OnSlurm, Place
+from lla.batch.executors.slurm_places import Here, OnSlurm, Place
 from lla.batch.job import Ended, Job, Outcome
 from lla.errors import ConfigurationError
 from lla.optional import optional
@@ -138,7 +138,7 @@ class SlurmExecutor(Executor):
             if not self._accepted:
                 raise ConfigurationError(
                     f"Slurm does not take the jobs: {why}",
-                    "see 'sinfo' for partitions and limits; --slurm KEY=VALUE hands sbatch an option",
+                    "'sinfo' lists partitions and limits; --slurm KEY=VALUE hands sbatch an option",
                 ) from None
             return [Ended(job, None, f"Slurm did not take it: {why}") for job in jobs]
         self._accepted = True
