@@ -95,7 +95,7 @@ class SlurmExecutor(Executor):
         Raises:
             ConfigurationError: Nothing says how long it may take.
         """
-        limited = job.timeout or any(key == "time" for key, _ in self._options.slurm)
+        limited = job.timeout or "time" in dict(self._options.slurm)
         if not limited and self._options.cluster == "slurm":
             raise ConfigurationError(
                 "Slurm has to know how long a job may take",
@@ -129,7 +129,10 @@ class SlurmExecutor(Executor):
 
     def _submit_array(self, jobs: Sequence[Job], timeout: float) -> list[Ended]:
         minutes = math.ceil((timeout + _MARGIN) / 60) if timeout else _FOREVER
-        self._engine.update_parameters(timeout_min=minutes)
+        limit = dict(self._options.slurm).get("time")
+        self._engine.update_parameters(
+            timeout_min=minutes, slurm_time=_value(limit) if limit else minutes
+        )
         try:
             with _surroundings(self._submitit, self._options.cpus), self._engine.batch():
                 handles = [self._engine.submit(_carried_out, *self._called(job)) for job in jobs]
