@@ -73,7 +73,7 @@ class RayExecutor(Executor):
         if asked > there:
             raise ConfigurationError(
                 f"a job asks for {asked:g} GPUs, and Ray has {there:g} of them",
-                "ask for fewer (--gpus-per-job), or name a cluster that has them (--address)",
+                "ask for fewer (--gpus), or name a cluster that has them (--address)",
             )
         return asked
 

@@ -59,7 +59,7 @@ class SlurmExecutor(Executor):
         if options.gpus is not None and options.gpus != int(options.gpus):
             raise ConfigurationError(
                 f"Slurm gives whole GPUs to a job, not {options.gpus:g}",
-                "say --gpus-per-job 1; parts of a GPU are given by --executor ray",
+                "say --gpus 1; parts of a GPU are given by --executor ray",
             )
         self._submitit = _quiet_submitit()
         self._options = options
@@ -137,7 +137,7 @@ class SlurmExecutor(Executor):
             with _surroundings(self._submitit, self._options.cpus), self._engine.batch():
                 handles = [self._engine.submit(_carried_out, *self._called(job)) for job in jobs]
         except self._submitit.core.utils.FailedJobError as error:
-            why = _last_line(str(error))
+            why = _refusal(str(error))
             if not self._accepted:
                 raise ConfigurationError(
                     f"Slurm does not take the jobs: {why}",
@@ -272,6 +272,13 @@ def _surroundings(submitit: Any, cpus: int) -> Iterator[None]:
             if threads is not None:
                 os.environ["OMP_NUM_THREADS"] = threads
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _refusal(text: str) -> str:
+    """What sbatch says, in one line."""
+    said = [line.partition("sbatch:")[2] for line in text.splitlines() if "sbatch:" in line]
+    words = [line.strip().removeprefix("error: ") for line in said]
+    return "; ".join(dict.fromkeys(words)) or _last_line(text)
 
 
 def _last_line(text: str) -> str:
