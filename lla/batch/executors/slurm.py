@@ -32,6 +32,7 @@ _SLOTS = 256  # Slurm is the queue; so many lie in it at once
 _ARRAY = 1000  # jobs in an array: Slurm takes 1001 unless it is told otherwise
 _WARNING = 90  # seconds before its limit at which Slurm tells a job
 _MARGIN = 120  # seconds between a job's timeout, which it keeps itself, and Slurm's limit
+_FORCE = 10.0  # seconds that jobs may take to be gone after they were ended by force
 _FOREVER = 60 * 24 * 365  # minutes
 
 
@@ -188,7 +189,7 @@ class SlurmExecutor(Executor):
         self._place.asked_to_end([entry.handle for entry in self._submitted])
         ended += self._gone(grace)
         self._place.killed([entry.handle for entry in self._submitted])
-        ended += self._gone(10.0)
+        ended += self._gone(_FORCE)
         why = f"it was ended by force {grace:g} s after it was asked to end"
         ended += [Ended(entry.job, None, why) for entry in self._submitted]
         self._submitted.clear()
