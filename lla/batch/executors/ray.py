@@ -6,15 +6,11 @@ interrupts nothing: the runner does the one, and signals end a worker as they do
 
 from __future__ import annotations
 
-import logging
 import os
-import shutil
 import signal
-import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +18,14 @@ from typing import Any
 from lla.batch.executors import guarded
 from lla.batch.executors.executor import Executor
 from lla.batch.executors.options import Options
+from lla.batch.executors.ray_session import Session
 from lla.batch.job import Ended, Job, Outcome
 from lla.errors import ConfigurationError
 from lla.optional import optional
 
 __all__ = ["RayExecutor"]
 
-_STORE = 80 << 20  # bytes of the object store: outcomes are small, and Ray wants 75 MiB
 _LATE = 15.0  # seconds after a timeout until the driver ends the worker from outside
-_log = logging.getLogger("lla")
 
 
 @dataclass
@@ -62,7 +57,7 @@ class RayExecutor(Executor):
         self._ray = optional("ray", "ray", "--executor ray")
         self._options = options
         self._tasks: list[_Task] = []
-        self._session = _Session(self._ray, options)
+        self._session = Session(self._ray, options)
         try:
             self._gpus = self._gpus_of_a_job()
             self.slots = options.slots or self._fitting()
@@ -71,14 +66,14 @@ class RayExecutor(Executor):
             raise
 
     def _gpus_of_a_job(self) -> float:
-        there = self._ray.cluster_resources().get("GPU", 0.0)
+        there: float = self._ray.cluster_resources().get("GPU", 0.0)
         asked = self._options.gpus
         if asked is None:
             return min(1.0, there)
         if asked > there:
             raise ConfigurationError(
                 f"a job asks for {asked:g} GPUs, and Ray has {there:g} of them",
-                "ask for fewer (--gpus-per-job), or name a cluster that has them (--address)",
+                "ask for fewer (--gpus), or name a cluster that has them (--address)",
             )
         return asked
 
@@ -209,97 +204,6 @@ class RayExecutor(Executor):
                 self._kill(task, "the batch was closed")
         self._tasks.clear()
         self._session.close()
-
-
-class _Session:
-    """A connection to Ray; Ray itself too, where none was running."""
-
-    def __init__(self, ray: Any, options: Options) -> None:
-        self._ray = ray
-        self._folder: Path | None = None
-        self._own = not ray.is_initialized()
-        if not self._own:
-            return
-        address = options.address or os.environ.get("RAY_ADDRESS", "")
-        _refuse_client(address)
-        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-        with _handlers_kept(), _without_statistics():
-            if address and address != "local":
-                self._joined(address, quiet)
-            else:
-                self._started(options, quiet)
-        # What the raylet says of dead workers would go to stdout, where the result goes.
-        ray._private.worker._worker_logs_enabled = False
-
-    def _joined(self, address: str, quiet: dict[str, Any]) -> None:
-        try:
-            self._ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ConfigurationError(
-                f"no Ray cluster can be used at '{address}': {first}",
-                "start one with 'ray start --head', name another with --address, or leave it out "
-                "(and RAY_ADDRESS) to use this machine alone",
-            ) from None
-
-    def _started(self, options: Options, quiet: dict[str, Any]) -> None:
-        # Short, because Ray makes sockets in it; ours, so that nothing of it stays behind.
-        self._folder = Path(tempfile.mkdtemp(prefix="lla-ray-", dir="/tmp"))
-        cores = (options.slots or max(1, (os.cpu_count() or 1) // options.cpus)) * options.cpus
-        self._ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=_STORE,
-            _temp_dir=str(self._folder),
-            **quiet,
-        )
-
-    def close(self) -> None:
-        if self._own:
-            with _handlers_kept():
-                self._ray.shutdown()
-            self._ray._private.worker._worker_logs_enabled = True
-            self._own = False
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _refuse_client(address: str) -> None:
-    if address.startswith("ray://"):
-        raise ConfigurationError(
-            f"'{address}' is an address for Ray clients, which cannot start jobs of a batch",
-            "run the batch on a node of the cluster: "
-            "ray job submit --address http://HEAD:8265 -- lla batch … --executor ray --address auto",
-        )
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Within: Ray may set handlers of signals; afterwards the caller's are back."""
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.getsignal(number) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if handler is not None and threading.current_thread() is threading.main_thread():
-                signal.signal(number, handler)
-
-
-@contextmanager
-def _without_statistics() -> Iterator[None]:
-    """Within: a Ray that is started reports nothing to anyone."""
-    key = "RAY_USAGE_STATS_ENABLED"
-    before = os.environ.get(key)
-    os.environ[key] = "0"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = before
 
 
 def _answers(job: Job, log: Path, cpus: int, gpus: float) -> Iterator[tuple[str, int] | Outcome]:

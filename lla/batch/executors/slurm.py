@@ -21,7 +21,7 @@ from typing import Any
 from lla.batch.executors import guarded
 from lla.batch.executors.executor import Executor
 from lla.batch.executors.options import Options
-from lla.batch.executors.places import Here, OnSlurm, Place
+from lla.batch.executors.slurm_places import Here, OnSlurm, Place
 from lla.batch.job import Ended, Job, Outcome
 from lla.errors import ConfigurationError
 from lla.optional import optional
@@ -32,6 +32,7 @@ _SLOTS = 256  # Slurm is the queue; so many lie in it at once
 _ARRAY = 1000  # jobs in an array: Slurm takes 1001 unless it is told otherwise
 _WARNING = 90  # seconds before its limit at which Slurm tells a job
 _MARGIN = 120  # seconds between a job's timeout, which it keeps itself, and Slurm's limit
+_FORCE = 10.0  # seconds that jobs may take to be gone after they were ended by force
 _FOREVER = 60 * 24 * 365  # minutes
 
 
@@ -59,7 +60,7 @@ class SlurmExecutor(Executor):
         if options.gpus is not None and options.gpus != int(options.gpus):
             raise ConfigurationError(
                 f"Slurm gives whole GPUs to a job, not {options.gpus:g}",
-                "say --gpus-per-job 1; parts of a GPU are given by --executor ray",
+                "say --gpus 1; parts of a GPU are given by --executor ray",
             )
         self._submitit = _quiet_submitit()
         self._options = options
@@ -95,7 +96,7 @@ class SlurmExecutor(Executor):
         Raises:
             ConfigurationError: Nothing says how long it may take.
         """
-        limited = job.timeout or any(key == "time" for key, _ in self._options.slurm)
+        limited = job.timeout or "time" in dict(self._options.slurm)
         if not limited and self._options.cluster == "slurm":
             raise ConfigurationError(
                 "Slurm has to know how long a job may take",
@@ -129,16 +130,19 @@ class SlurmExecutor(Executor):
 
     def _submit_array(self, jobs: Sequence[Job], timeout: float) -> list[Ended]:
         minutes = math.ceil((timeout + _MARGIN) / 60) if timeout else _FOREVER
-        self._engine.update_parameters(timeout_min=minutes)
+        limit = dict(self._options.slurm).get("time")
+        self._engine.update_parameters(
+            timeout_min=minutes, slurm_time=_value(limit) if limit else minutes
+        )
         try:
             with _surroundings(self._submitit, self._options.cpus), self._engine.batch():
                 handles = [self._engine.submit(_carried_out, *self._called(job)) for job in jobs]
         except self._submitit.core.utils.FailedJobError as error:
-            why = _last_line(str(error))
+            why = _refusal(str(error))
             if not self._accepted:
                 raise ConfigurationError(
                     f"Slurm does not take the jobs: {why}",
-                    "see 'sinfo' for partitions and limits; --slurm KEY=VALUE hands sbatch an option",
+                    "'sinfo' lists partitions and limits; --slurm KEY=VALUE hands sbatch an option",
                 ) from None
             return [Ended(job, None, f"Slurm did not take it: {why}") for job in jobs]
         self._accepted = True
@@ -185,7 +189,7 @@ class SlurmExecutor(Executor):
         self._place.asked_to_end([entry.handle for entry in self._submitted])
         ended += self._gone(grace)
         self._place.killed([entry.handle for entry in self._submitted])
-        ended += self._gone(10.0)
+        ended += self._gone(_FORCE)
         why = f"it was ended by force {grace:g} s after it was asked to end"
         ended += [Ended(entry.job, None, why) for entry in self._submitted]
         self._submitted.clear()
@@ -269,6 +273,13 @@ def _surroundings(submitit: Any, cpus: int) -> Iterator[None]:
             if threads is not None:
                 os.environ["OMP_NUM_THREADS"] = threads
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _refusal(text: str) -> str:
+    """What sbatch says, in one line."""
+    said = [line.partition("sbatch:")[2] for line in text.splitlines() if "sbatch:" in line]
+    words = [line.strip().removeprefix("error: ") for line in said]
+    return "; ".join(dict.fromkeys(words)) or _last_line(text)
 
 
 def _last_line(text: str) -> str:

@@ -38,6 +38,12 @@ def slow():
     return net
 
 
+def endless():
+    net = good()
+    net.pause = 3.0
+    return net
+
+
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 

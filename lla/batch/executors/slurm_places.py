@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lla.batch.executors.queue import WORDS, signalled, states
+from lla.batch.executors.slurm_queue import WORDS, signalled, states
 
 __all__ = ["Here", "OnSlurm", "Place"]
 
