@@ -125,12 +125,16 @@ def trends(table: Gathered) -> tuple[Trend, ...]:
             family = [
                 _trend(course, run, members, axis)
                 for course in courses
-                if bool(course.title) == headline
+                if bool(course.title) == headline and _known(course, members)
             ]
             found += _corrected(family)
     order = {course.path: index for index, course in enumerate(table.courses)}
     runs = list(table.runs)
     return tuple(sorted(found, key=lambda one: (runs.index(one.run), order[one.path])))
+
+
+def _known(course: Course, members: Sequence[int]) -> bool:
+    return bool(np.isfinite(course.numbers("value")[list(members)]).any())
 
 
 def _trend(course: Course, run: str, members: Sequence[int], axis: Axis) -> Trend:
@@ -156,7 +160,7 @@ def _trend(course: Course, run: str, members: Sequence[int], axis: Axis) -> Tren
     middle, least, most = slope(x, value, low, high)
     return replace(
         plain, verdict="none", why=note, slope=middle, low=least, high=most, tau=tau, p=p,
-        p_worst=worst_p(x, low, high, rising=tau >= 0),
+        p_worst=max(p, worst_p(x, low, high, rising=tau >= 0)),
     )  # fmt: skip
 
 
@@ -177,7 +181,8 @@ def _judged(one: Trend, p: float) -> Trend:
     if one.p_holm <= LEVEL:
         said, why = way, f"{way} whatever the values within their intervals"
     elif p <= LEVEL:
-        said, why = "open", f"the values {way[:-1] if way == 'rises' else 'fall'}, but their intervals overlap"
+        plain = {"rises": "rise", "falls": "fall"}[way]
+        said, why = "open", f"the values {plain}, but not whatever they are within their intervals"
     elif least > LEVEL:
         said, why = "few", f"not even a strict order of {one.points} values tells, among {one.family} metrics"
     else:
@@ -233,16 +238,20 @@ def kendall(x: np.ndarray, value: np.ndarray) -> tuple[float, float]:
 def worst_p(x: np.ndarray, low: np.ndarray, high: np.ndarray, *, rising: bool) -> float:
     """The largest p-value that values within the intervals could have for a trend.
 
-    Every pair whose intervals touch counts as an inversion of the trend.
+    Every pair whose intervals touch counts as an inversion of the trend; one of two exact and
+    equal values as none and no step either, as in Kendall's S. The order with so many inversions
+    and no ties has the p-value, which ties would make smaller.
     """
     order = np.argsort(x)
     low, high = low[order], high[order]
     first, second = np.triu_indices(len(x), 1)
     sure = low[second] > high[first] if rising else high[second] < low[first]
-    inversions = int((~sure).sum())
-    if 2 * inversions >= len(first):
+    tied = (low[first] == high[first]) & (low[second] == high[second]) & (low[first] == low[second])
+    # S counts a pair that is surely equal as 0, any other that is not sure as -1.
+    score = int(sure.sum()) - int((~sure & ~tied).sum())
+    if score <= 0:
         return 1.0
-    return kendall(np.arange(len(x)), _permutation(len(x), inversions))[1]
+    return kendall(np.arange(len(x)), _permutation(len(x), -(-(len(first) - score) // 2)))[1]
 
 
 def _permutation(count: int, inversions: int) -> np.ndarray:
