@@ -89,24 +89,28 @@ def write_batch(
     runs = courses.lines(table)
     plotly = library(place) if runs or pages else None
     files = _files(table, odd, place, plotly if pages else None)
-    failures = [row for row in table.rows if row.status not in ("done", "waiting")]
-    values = {
-        "rows": files.rows,
-        "columns": [(one.path, one.title) for one in table.courses if one.title],
-        "problems": (),
-        "failures": failures,
-        "waiting": sum(row.status == "waiting" for row in table.rows),
-        "counts": Counter(row.status for row in table.rows),
+    telling = [_told(one) for one in trends if one.verdict in _TELLING]
+    batch = {
+        "failures": [row for row in table.rows if row.status not in ("done", "waiting")],
+        "counts": ", ".join(f"{n} {s}" for s, n in Counter(r.status for r in table.rows).items()),
         "picture": _picture(table, runs, outliers),
-        "trends": [_told(one) for one in trends if one.verdict in _TELLING],
+        "trends": telling,
         "quiet": [_told(one) for one in trends if one.verdict not in _TELLING],
         "outliers": [(table.rows[one.row].entry.name, one) for one in outliers],
         "beyond": number(BEYOND),
         "charts": _charts(table, runs, outliers),
-        "more": _more(table, odd),
-        "batch": True,
     }
-    write_page(target, scripts.render("index.html.jinja", plotly if runs else None, "index.js", **values))
+    content = scripts.render(
+        "index.html.jinja",
+        plotly if runs else None,
+        "index.js",
+        rows=files.rows,
+        columns=[(one.path, one.title) for one in table.courses if one.title],
+        problems=(),
+        more=_more(table, odd),
+        batch=batch,
+    )
+    write_page(target, content)
     return files.pages
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lla.analyses.registry import available
 from lla.errors import LlaError, ReportError
@@ -64,6 +65,9 @@ class Value:
     order: str
     kind: str
     odd: str = ""
+
+
+_ABSENT = Value("not analysed", "", "missing")
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,21 @@ def _index(rows: Sequence[Row], problems: Sequence[tuple[str, str]]) -> str:
         for name, title in analysis.headline
         if any(f"{analysis.group}/{name}" in row.values for row in rows)
     ]
+    shown = {path for path, _ in columns}
+    paths = dict.fromkeys(path for row in rows for path in row.values if path not in shown)
     return scripts.render(
-        "index.html.jinja", None, "index.js", rows=rows, columns=columns, problems=problems
+        "index.html.jinja",
+        None,
+        "index.js",
+        rows=rows,
+        columns=columns,
+        problems=problems,
+        more=[_further(path, rows) for path in paths],
+        batch=None,
     )
+
+
+def _further(path: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """A column that a reader may add: texts, what to sort by and how it looks, by row."""
+    found = [row.values.get(path, _ABSENT) for row in rows]
+    return {"path": path, "cells": [[one.text, one.order, one.kind, one.odd] for one in found]}
