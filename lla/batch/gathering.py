@@ -21,13 +21,14 @@ from lla.errors import LlaError
 from lla.estimate import Estimate, Label
 from lla.report import Report, read
 
-__all__ = ["FEW_OUTLIERS", "FEW_TREND", "Course", "Gathered", "Row", "gathered"]
+__all__ = ["FEW_OUTLIERS", "FEW_TREND", "UNREADABLE", "Course", "Gathered", "Row", "gathered"]
 
 FEW_TREND = 4
 """The fewest points of a trend."""
 FEW_OUTLIERS = 5
 """The fewest values among which one may be an outlier."""
 UNREADABLE = "unreadable"
+"""Status of a checkpoint that is done and whose report cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ class Course:
 
     def numbers(self, name: str) -> np.ndarray:
         """``value``, ``low``, ``high`` or ``confidence`` of each row, shape (rows,)."""
-        found = [getattr(one, name) if isinstance(one, Estimate) else math.nan for one in self.values]
+        found = [
+            getattr(one, name) if isinstance(one, Estimate) else math.nan for one in self.values
+        ]
         return np.array(found, dtype=np.float64)
 
 
@@ -134,7 +137,12 @@ def gathered(entries: Sequence[Entry], folder: Path) -> Gathered:
         folder: What relative paths are relative to.
     """
     ordered = sorted(entries, key=lambda entry: (natural(entry.name), entry.checkpoint))
-    rows = _peered([Row(e, e.status, e.reason, e.remedy, p) for e, p in zip(ordered, places(ordered), strict=True)])
+    rows = _peered(
+        [
+            Row(e, e.status, e.reason, e.remedy, p)
+            for e, p in zip(ordered, places(ordered), strict=True)
+        ]
+    )
     reading = _Reading(len(rows))
     for index, row in enumerate(rows):
         if row.status != "done":
@@ -143,7 +151,10 @@ def gathered(entries: Sequence[Entry], folder: Path) -> Gathered:
             report = read(folder / row.entry.report)
         except LlaError as error:
             rows[index] = replace(
-                row, status=UNREADABLE, reason=error.reason, remedy=error.remedy
+                row,
+                status=UNREADABLE,
+                reason=error.reason.replace(f"{folder}/", ""),
+                remedy=error.remedy.replace(f"{folder}/", ""),
             )
             continue
         rows[index] = _told(row, report)
@@ -229,8 +240,15 @@ class _Reading:
                 judged = not entry.text and entry.name not in unjudged
                 found.append(
                     Course(
-                        path, entry.about, entry.units, analysis.name, titles.get(entry.name, ""),
-                        judged, values, apart, apart_peers,
+                        path,
+                        entry.about,
+                        entry.units,
+                        analysis.name,
+                        titles.get(entry.name, ""),
+                        judged,
+                        values,
+                        apart,
+                        apart_peers,
                     )  # fmt: skip
                 )
         return tuple(found)

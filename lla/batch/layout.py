@@ -95,9 +95,7 @@ class Trends:
     run: tuple[str, ...] = array("run", _TREND)
     axis: tuple[str, ...] = array("what the run is ordered by", _TREND)
     points: np.ndarray = array("number of values", _TREND)
-    verdict: tuple[str, ...] = array(
-        "rises, falls, open, none, constant, few or unordered", _TREND
-    )
+    verdict: tuple[str, ...] = array("rises, falls, open, none, constant, few or unordered", _TREND)
     why: tuple[str, ...] = array("the reason in words", _TREND)
     slope: np.ndarray = array("Theil-Sen slope per unit of the axis", _TREND)
     low: np.ndarray = array("lower end of its interval, for any values within theirs", _TREND)
@@ -132,9 +130,7 @@ class _Own:
     outliers: Outliers = group("Values unlike the others", Outliers)
 
 
-def content_of(
-    table: Gathered, trends: Sequence[Trend], outliers: Sequence[Outlier]
-) -> bytes:
+def content_of(table: Gathered, trends: Sequence[Trend], outliers: Sequence[Outlier]) -> bytes:
     """The bytes of ``index.h5``, with the digest that it states of itself."""
     options = {"driver": "core", "backing_store": False, "block_size": _GROWTH}
     with h5py.File(uuid4().hex, "w", track_order=True, **options) as file:
@@ -159,9 +155,7 @@ def _fill(
         file.attrs[name] = value
     own = file.create_group("index", track_order=True)
     nexus.describe(own, "NXcollection", "The checkpoints, trends over runs, outliers")
-    codec.encode(
-        _Own(_checkpoints(table), _columns(Trends, trends), _outliers(outliers)), own
-    )
+    codec.encode(_Own(_checkpoints(table), _columns(Trends, trends), _outliers(outliers)), own)
     epochs = _epochs(table)
     for course in table.courses:
         _add(file, course, epochs)

@@ -97,9 +97,7 @@ def axis_of(table: Gathered, members: Sequence[int]) -> Axis:
         return Axis("epoch", tuple(table.rows[index].told for index in members))
     numbers = [row.place.number for row in done]
     if _distinct(numbers):
-        return Axis(
-            done[0].place.kind, tuple(table.rows[index].place.number for index in members)
-        )
+        return Axis(done[0].place.kind, tuple(table.rows[index].place.number for index in members))
     if len(done) < 2:
         why = "there is one checkpoint with values" if done else "no checkpoint has values"
     elif any(math.isnan(number) for number in numbers):
@@ -184,7 +182,10 @@ def _judged(one: Trend, p: float) -> Trend:
         plain = {"rises": "rise", "falls": "fall"}[way]
         said, why = "open", f"the values {plain}, but not whatever they are within their intervals"
     elif least > LEVEL:
-        said, why = "few", f"not even a strict order of {one.points} values tells, among {one.family} metrics"
+        said, why = (
+            "few",
+            f"not even a strict order of {one.points} values tells, among {one.family} metrics",
+        )
     else:
         said, why = "none", "no trend is shown"
     return replace(one, verdict=said, why=why + one.why)  # type: ignore[arg-type]

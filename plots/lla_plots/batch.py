@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lla.batch.gathering import Course, Gathered, Row
+from lla.batch.gathering import UNREADABLE, Course, Gathered, Row
 from lla.batch.outliers import BEYOND, Outlier
 from lla.batch.trends import Trend
 from lla.errors import LlaError
@@ -28,6 +28,7 @@ from lla_plots.pictures import Picture, still
 __all__ = ["write_batch"]
 
 _PANELS = 6
+_STATUSES = ("done", "failed", UNREADABLE, "stopped", "waiting")
 _SAID = {
     "rises": "rises",
     "falls": "falls",
@@ -73,7 +74,12 @@ class _Files:
 
 
 def write_batch(
-    table: Gathered, trends: Sequence[Trend], outliers: Sequence[Outlier], place: Path, *, pages: bool
+    table: Gathered,
+    trends: Sequence[Trend],
+    outliers: Sequence[Outlier],
+    place: Path,
+    *,
+    pages: bool,
 ) -> tuple[Path, ...]:
     """Write the page, and a page for each report if asked for; the index last.
 
@@ -89,10 +95,11 @@ def write_batch(
     runs = courses.lines(table)
     plotly = library(place) if runs or pages else None
     files = _files(table, odd, place, plotly if pages else None)
+    counts = Counter(row.status for row in table.rows)
     telling = [_told(one) for one in trends if one.verdict in _TELLING]
     batch = {
         "failures": [row for row in table.rows if row.status not in ("done", "waiting")],
-        "counts": ", ".join(f"{n} {s}" for s, n in Counter(r.status for r in table.rows).items()),
+        "counts": ", ".join(f"{counts[s]} {s}" for s in _STATUSES if counts[s]),
         "picture": _picture(table, runs, outliers),
         "trends": telling,
         "quiet": [_told(one) for one in trends if one.verdict not in _TELLING],
@@ -155,21 +162,28 @@ def _row(
         for one in table.courses
         if one.title
     }
-    return row_of(row.entry.name, row.entry.report, address, values, chips(v for _, v in row.verdicts), pictures)
+    return row_of(
+        row.entry.name,
+        row.entry.report,
+        address,
+        values,
+        chips(v for _, v in row.verdicts),
+        pictures,
+    )
 
 
 def _value(value: Estimate | Label, odd: str) -> Value:
     return replace(value_of(value), odd=odd)
 
 
-def _picture(table: Gathered, runs: Sequence[courses.Line], outliers: Sequence[Outlier]) -> Picture | None:
+def _picture(
+    table: Gathered, runs: Sequence[courses.Line], outliers: Sequence[Outlier]
+) -> Picture | None:
     """The headline metrics over the runs, as an image."""
     drawn = [index for run in runs for index in run.rows]
-    shown = [
-        one
-        for one in table.courses
-        if one.title and one.judged and drawn and np.isfinite(one.numbers("value")[drawn]).sum() > 1
-    ][:_PANELS]
+    shown = [one for one in table.courses if one.title and one.judged and _varies(one, drawn)][
+        :_PANELS
+    ]
     if not shown:
         return None
     light, dark = still(courses.figure(shown, runs, outliers, _caption(table)))
@@ -204,16 +218,20 @@ def _charts(
     names = [row.entry.name for row in table.rows]
     drawn = [index for run in runs for index in run.rows]
     for one in table.courses:
-        if one.words or not drawn:
-            continue
-        known = one.numbers("value")[drawn]
-        known = known[np.isfinite(known)]
-        if len(known) > 1 and known.min() < known.max():
+        if not one.words and _varies(one, drawn):
             odd = [found for found in outliers if found.path == one.path]
             plot = courses.plot(one, runs, names, odd)
-            chart = Chart(one.path.replace("/", "-").replace(".", "-"), f"{one.path}: {one.about}", plot)
+            chart = Chart(
+                one.path.replace("/", "-").replace(".", "-"), f"{one.path}: {one.about}", plot
+            )
             found.setdefault(one.analysis, []).append(chart)
     return list(found.items())
+
+
+def _varies(one: Course, rows: Sequence[int]) -> bool:
+    known = one.numbers("value")[list(rows)]
+    known = known[np.isfinite(known)]
+    return len(known) > 1 and bool(known.min() < known.max())
 
 
 def _more(table: Gathered, odd: dict[tuple[int, str], str]) -> list[dict[str, Any]]:

@@ -58,7 +58,9 @@ def lines(table: Gathered) -> list[Line]:
             if math.isfinite(position) and table.rows[index].status == "done"
         )
         if axis.kind and len(placed) > 1:
-            found.append(Line(run, axis.kind, tuple(i for _, i in placed), tuple(x for x, _ in placed)))
+            found.append(
+                Line(run, axis.kind, tuple(i for _, i in placed), tuple(x for x, _ in placed))
+            )
     return found
 
 
@@ -141,12 +143,14 @@ def _panel(axes: Axes, course: Course, runs: Sequence[Line], odd: Sequence[Outli
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
-    units = f" ({course.units})" if course.units else ""
+    units = f" ({course.units})" if course.units and course.units != course.title else ""
     room = 0.8 * page_width() / (1 if narrow() else 2)
     axes.set_title(symbols("\n".join(wrapped(f"{course.title}{units}", room, size("text"), 2))))
 
 
-def plot(course: Course, runs: Sequence[Line], names: Sequence[str], odd: Sequence[Outlier]) -> Mapping[str, Any]:
+def plot(
+    course: Course, runs: Sequence[Line], names: Sequence[str], odd: Sequence[Outlier]
+) -> Mapping[str, Any]:
     """A metric over the runs for plotly.js, with its intervals and what to read at each point."""
     value, low, high = (course.numbers(name) for name in ("value", "low", "high"))
     traces: list[dict[str, Any]] = []

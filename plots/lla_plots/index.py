@@ -201,9 +201,7 @@ def row_of(
         values,
         verdicts,
         GRAVEST.index(verdicts[0][0]) if verdicts else len(GRAVEST),
-        tuple(
-            (thumbnail(picture.light), picture.title) for picture in pictures[:_MOST_THUMBNAILS]
-        ),
+        tuple((thumbnail(picture.light), picture.title) for picture in pictures[:_MOST_THUMBNAILS]),
     )
 
 
