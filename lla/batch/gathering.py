@@ -240,16 +240,16 @@ class _Reading:
                 judged = not entry.text and entry.name not in unjudged
                 found.append(
                     Course(
-                        path,
-                        entry.about,
-                        entry.units,
-                        analysis.name,
-                        titles.get(entry.name, ""),
-                        judged,
-                        values,
-                        apart,
-                        apart_peers,
-                    )  # fmt: skip
+                        path=path,
+                        about=entry.about,
+                        units=entry.units,
+                        analysis=analysis.name,
+                        title=titles.get(entry.name, ""),
+                        judged=judged,
+                        values=values,
+                        apart=apart,
+                        apart_peers=apart_peers,
+                    )
                 )
         return tuple(found)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -155,7 +155,10 @@ def _fill(
         file.attrs[name] = value
     own = file.create_group("index", track_order=True)
     nexus.describe(own, "NXcollection", "The checkpoints, trends over runs, outliers")
-    codec.encode(_Own(_checkpoints(table), _columns(Trends, trends), _outliers(outliers)), own)
+    numbered = [replace(one, row=one.row + 1) for one in outliers]
+    codec.encode(
+        _Own(_checkpoints(table), _columns(Trends, trends), _columns(Outliers, numbered)), own
+    )
     epochs = _epochs(table)
     for course in table.courses:
         _add(file, course, epochs)
@@ -252,13 +255,9 @@ def _checkpoints(table: Gathered) -> Checkpoints:
     )
 
 
-def _outliers(found: Sequence[Outlier]) -> Outliers:
-    return _columns(Outliers, found, row=np.array([one.row + 1 for one in found], dtype=np.int64))
-
-
-def _columns(type: Any, found: Sequence[Any], **given: Any) -> Any:
+def _columns(type: Any, found: Sequence[Any]) -> Any:
     """The fields of many as arrays."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, field in type.__dataclass_fields__.items():
         values = [getattr(one, name) for one in found]
         if "str" in str(field.type):
@@ -266,4 +265,4 @@ def _columns(type: Any, found: Sequence[Any], **given: Any) -> Any:
         else:
             whole = name in ("points", "family", "count", "row")
             columns[name] = np.array(values, dtype=np.int64 if whole else np.float64)
-    return type(**{**columns, **given})
+    return type(**columns)

@@ -66,15 +66,19 @@ def outliers(table: Gathered) -> tuple[Outlier, ...]:
             if not scale:
                 continue
             for index in chosen:
-                z, *ends = ((part[index] - median) / scale for part in (value, low, high))
-                if ends[0] > BEYOND or ends[1] < -BEYOND:
+                z, least, most = (
+                    float((part[index] - median) / scale) for part in (value, low, high)
+                )
+                if least > BEYOND or most < -BEYOND:
                     among = f"of the run {name}" if name else "of runs of fewer than 5"
                     why = (
                         f"{number(abs(z), 3)} robust standard deviations "
                         f"{'above' if z > 0 else 'below'} the median {number(median)} of the "
                         f"{len(chosen)} checkpoints {among}"
                     )
-                    found.append(Outlier(index, course.path, z, *ends, median, len(chosen), why))
+                    found.append(
+                        Outlier(index, course.path, z, least, most, median, len(chosen), why)
+                    )
     return tuple(sorted(found, key=lambda one: one.row))
 
 

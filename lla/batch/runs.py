@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lla.batch.entry import Entry
 
@@ -160,8 +160,6 @@ def _label(text: str, numbers: Sequence[int], starred: set[int], columns: Column
 
 def _distinct(found: Sequence[Place], texts: Sequence[str]) -> list[Place]:
     """The runs by the shortest label that tells them apart: the name's, or the path's with it."""
-    from dataclasses import replace
-
     wholes: dict[str, set[str]] = {}
     for place in found:
         wholes.setdefault(place.run.partition(_BREAK)[2], set()).add(place.run)

@@ -90,7 +90,7 @@ class Trend:
 
 
 def axis_of(table: Gathered, members: Sequence[int]) -> Axis:
-    """What orders a run: the epochs that its checkpoints tell, or else the number in their names."""
+    """What orders a run: the epochs that its checkpoints tell, or the number in their names."""
     done = [table.rows[index] for index in members if table.rows[index].status == "done"]
     told = [row.told for row in done]
     if _distinct(told):

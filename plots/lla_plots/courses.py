@@ -112,7 +112,7 @@ def _legend(
         for index, run in enumerate(runs):
             color, style = report_style(index, len(runs))
             label = symbols(fitted(run.run, 0.3 * page_width(), size("small")))
-            found.append(Line2D([], [], color=color, ls=style, lw=1.3, label=label))  # type: ignore[arg-type]
+            found.append(Line2D([], [], color=color, ls=style, lw=1.3, label=label))
     shown = {course.path for course in courses}
     if any(one.path in shown for one in outliers):
         found.append(Line2D([], [], label="outlier", **_ODD))

@@ -113,7 +113,7 @@ def write_folder(reports: Sequence[str], folder: str | Path) -> Folder:
     targets = [place / f"{name}.html" for name in _names(reports)]
     for target in (index, *targets):
         refuse_page(target)
-    library = library(place)
+    plotly = library(place)
     rows, pages, problems = [], [], []
     for path, target in zip(reports, targets, strict=True):
         try:
@@ -121,7 +121,7 @@ def write_folder(reports: Sequence[str], folder: str | Path) -> Folder:
         except LlaError as error:
             problems.append((path, error.reason))
             continue
-        made = page(report, library, INDEX)
+        made = page(report, plotly, INDEX)
         pages.append(write_page(target, made.html))
         rows.append(_row(report, path, target, made.pictures))
     if not rows:

@@ -108,7 +108,5 @@ class Here(Place):
 
 def _children(process: int) -> list[int]:
     with suppress(OSError):
-        return [
-            int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        ]
+        return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
     return []
