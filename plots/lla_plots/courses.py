@@ -18,7 +18,7 @@ from lla.batch.outliers import Outlier
 from lla.batch.trends import axis_of
 from lla.numbers import number
 from lla_plots.overlays import report_style
-from lla_plots.style import VERMILLION, log_worthy, narrow, new_figure, page_width, size, styled
+from lla_plots.style import VERMILLION, narrow, new_figure, page_width, size, styled
 from lla_plots.text import fitted, symbols, wrapped
 
 __all__ = ["Line", "figure", "lines", "plot"]
@@ -27,6 +27,7 @@ _HEIGHT = 1.75  # inches of a panel
 _LEGEND = 5
 _ODD: dict[str, Any] = {
     "marker": "o", "mfc": "none", "mec": VERMILLION, "ms": 9, "mew": 1.5, "ls": "none",
+    "clip_on": False,
 }  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def figure(
     columns = 1 if narrow() else 2
     rows = math.ceil(len(courses) / columns)
     made = new_figure(
-        page_width(), _HEIGHT * rows, caption, title=f"Headline metrics over {_axis(runs)}",
+        page_width(), _HEIGHT * rows, caption, title=f"Headline metrics by {_axis(runs)}",
         legend=_legend(courses, runs, outliers), notes=_notes(runs),
     )  # fmt: skip
     panels = made.subplots(rows, columns, squeeze=False).ravel()
@@ -122,7 +123,7 @@ def _legend(
 def _panel(axes: Axes, course: Course, runs: Sequence[Line], odd: Sequence[Outlier]) -> None:
     value, low, high = (course.numbers(name) for name in ("value", "low", "high"))
     drawn = [index for run in runs for index in run.rows]
-    log = log_worthy(value[drawn])
+    log = _log(value[drawn])
     floor = np.nanmin(value[drawn]) / 3 if log else -np.inf
     for number_, run in enumerate(runs):
         color, style = report_style(number_, len(runs))
@@ -192,7 +193,7 @@ def plot(
             }
         )  # fmt: skip
     units = f" ({course.units})" if course.units else ""
-    log = log_worthy(value[[row for run in runs for row in run.rows]])
+    log = _log(value[[row for run in runs for row in run.rows]])
     layout = {
         "xaxis": {"title": {"text": _axis(runs)}},
         "yaxis": {"title": {"text": f"{course.path}{units}"}, "type": "log" if log else "linear"},
@@ -201,6 +202,12 @@ def plot(
         "margin": {"t": 30, "r": 10},
     }
     return {"data": traces, "layout": layout}
+
+
+def _log(values: np.ndarray) -> bool:
+    """Whether some would lie at the bottom of a linear axis: positive, and beyond tenfold."""
+    finite = values[np.isfinite(values)]
+    return bool(finite.size and finite.min() > 0 and finite.max() > 10 * finite.min())
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
