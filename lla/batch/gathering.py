@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -203,7 +202,10 @@ class _Reading:
             if stage.status != "done":
                 self._whys[index][name] = f"{stage.status.replace('_', ' ')}: {stage.why}"
         small = None
-        for kind, name in (("run", row.place.run), ("peers", row.peers)):
+        kinds = {"run": row.place.run, "peers": row.peers}
+        if row.peers == row.place.run:
+            del kinds["peers"]  # the same first report, and so the same
+        for kind, name in kinds.items():
             if (kind, name) not in self._first:
                 small = small or _for_comparing(report)
                 self._first[kind, name] = small
@@ -212,11 +214,19 @@ class _Reading:
 
     def _hold(self, kind: str, index: int, first: Report, report: Report) -> None:
         """Note which metrics are not comparable with the first report's."""
-        for analysis, path, _ in _declarations(report):
-            name = path.removeprefix(f"{analysis.group}/")
-            facts = differing(first, report, needed_of(analysis, name), analysis.name)
-            if facts:
-                self._apart[kind].setdefault(path, {})[index] = "; ".join(map(str, facts))
+        known: dict[tuple[str, ...], str] = {}
+        for analysis, result in report.analyses():
+            for entry in declared(result):
+                if entry.kind != "metric":
+                    continue
+                needed = needed_of(analysis, entry.name)
+                asked = (analysis.name, *needed)
+                if asked not in known:
+                    facts = differing(first, report, needed, analysis.name)
+                    known[asked] = "; ".join(map(str, facts))
+                if known[asked]:
+                    path = f"{analysis.group}/{entry.name}"
+                    self._apart[kind].setdefault(path, {})[index] = known[asked]
 
     def courses(self, rows: Sequence[Row]) -> tuple[Course, ...]:
         """The columns of all metrics that any report has."""
@@ -233,10 +243,7 @@ class _Reading:
                     for index in range(self._count)
                 )
                 unjudged = {*analysis.compared.given, *analysis.compared.checks}
-                apart, apart_peers = (
-                    tuple(self._apart[kind].get(path, {}).get(i, "") for i in range(self._count))
-                    for kind in ("run", "peers")
-                )
+                apart, peers = (self._apart[kind].get(path, {}) for kind in ("run", "peers"))
                 judged = not entry.text and entry.name not in unjudged
                 found.append(
                     Course(
@@ -247,8 +254,11 @@ class _Reading:
                         title=titles.get(entry.name, ""),
                         judged=judged,
                         values=values,
-                        apart=apart,
-                        apart_peers=apart_peers,
+                        apart=tuple(apart.get(i, "") for i in range(self._count)),
+                        apart_peers=tuple(
+                            (apart if row.peers == row.place.run else peers).get(i, "")
+                            for i, row in enumerate(rows)
+                        ),
                     )
                 )
         return tuple(found)
@@ -257,15 +267,6 @@ class _Reading:
         why = self._whys[index].get(analysis.name, "not analysed")
         why = why if row.status == "done" else row.status
         return Label("", why) if text else Estimate.missing(why)
-
-
-def _declarations(report: Report) -> list[tuple[Analysis, str, Any]]:
-    return [
-        (analysis, f"{analysis.group}/{entry.name}", entry)
-        for analysis, result in report.analyses()
-        for entry in declared(result)
-        if entry.kind == "metric"
-    ]
 
 
 def _for_comparing(report: Report) -> Report:
