@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ class Course:
     apart: tuple[str, ...]
     apart_peers: tuple[str, ...]
 
-    @property
+    @cached_property
     def words(self) -> bool:
         """Whether the values are words."""
         return any(isinstance(value, Label) for value in self.values)

@@ -137,7 +137,8 @@ def _panel(axes: Axes, course: Course, runs: Sequence[Line], odd: Sequence[Outli
         axes.plot(x, value[chosen], color=color, ls=style, lw=1.3, marker="o", ms=dots)
     places = {index: x for run in runs for index, x in zip(run.rows, run.position, strict=True)}
     marked = [one.row for one in odd if one.row in places]
-    axes.plot([places[row] for row in marked], value[marked], **_ODD)
+    if marked:  # the extent of an empty line that is not clipped would upset the layout
+        axes.plot([places[row] for row in marked], value[marked], **_ODD)
     if log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda y, _: number(y, 2))
