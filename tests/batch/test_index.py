@@ -183,6 +183,12 @@ def test_nothing_done_is_an_index_all_the_same(tmp_path):
     assert "1 waiting" in written.html.read_text()
 
 
+def test_an_index_is_no_report_and_says_so(index):
+    with pytest.raises(ReportError, match="is the index of a batch") as told:
+        lla.read(index.hdf5)
+    assert "index.html" in told.value.remedy
+
+
 def test_a_page_of_somebody_elses_is_not_replaced(tmp_path):
     (tmp_path / "index.html").write_text("mine")
     with pytest.raises(ReportError, match="no page of a report"):

@@ -30,6 +30,13 @@ def test_exact_values_have_sens_interval(count):
     assert slope(x[mixed], y[mixed], y[mixed], y[mixed])[0] == pytest.approx(found.slope)
 
 
+def test_ties_narrow_sens_interval_as_scipy_has_it():
+    x = np.arange(30.0)
+    y = np.repeat([0.0, 3.0, 1.0, 5.0, 4.0], [9, 3, 8, 2, 8])
+    found = stats.theilslopes(y, x, alpha=0.95)
+    assert slope(x, y, y, y) == pytest.approx((found.slope, found.low_slope, found.high_slope))
+
+
 def test_the_slopes_interval_holds_for_every_choice_of_values():
     rng = np.random.default_rng(1)
     x, y = np.arange(8.0), np.arange(8.0) ** 1.5
