@@ -37,6 +37,7 @@ FLOORS = (
     {"lla.foresight"},
     {"lla.api"},
     {"lla.audit"},
+    {"lla.batch"},
     {"lla"},
     {"lla_plots"},
     {"lla_cli"},

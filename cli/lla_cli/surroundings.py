@@ -16,7 +16,7 @@ from lla_cli.options import CHECKPOINT, DEBUG, SETTINGS, STATED, parameter, with
 __all__ = ["add_to"]
 
 _PACKAGES = ("loss-landscape-lla", "torch", "numpy", "scipy", "h5py", "matplotlib", "plotly")
-_EXTRAS = ("transformers", "datasets", "timm", "torchvision", "safetensors")
+_EXTRAS = ("transformers", "datasets", "timm", "torchvision", "safetensors", "ray", "submitit")
 _JSON = parameter("json", bool, False, typer.Option("--json", help="print one JSON document"))
 
 

@@ -30,7 +30,7 @@ from lla.errors import ConfigurationError, nearest
 from lla.estimate import Estimate, Label, Verdict
 from lla.report import Report
 
-__all__ = ["compare"]
+__all__ = ["compare", "needed_of"]
 
 
 def compare(reference: Report, other: Report, across: Collection[str] = ()) -> Comparison:
@@ -56,6 +56,15 @@ def compare(reference: Report, other: Report, across: Collection[str] = ()) -> C
                 f"choose among: {', '.join(NAMES)}",
             )
     return _Comparing(reference, other, tuple(across)).result()
+
+
+def needed_of(analysis: Analysis, name: str) -> tuple[str, ...]:
+    """What two reports must have in common for a metric of an analysis to be comparable."""
+    rule = analysis.compared
+    if name in rule.given:
+        return ()
+    alike = ("network", f"{analysis.name}.*") if rule.alike is None else rule.alike
+    return (*ALWAYS, *alike, *rule.also.get(name, ()))
 
 
 class _Comparing:
@@ -108,11 +117,7 @@ class _Comparing:
 
     def _obstacles(self, analysis: Analysis, name: str) -> tuple[Differing, ...]:
         """What a metric needs to have in common and has not."""
-        rule = analysis.compared
-        if name in rule.given:
-            return ()
-        alike = ("network", f"{analysis.name}.*") if rule.alike is None else rule.alike
-        needed = (*ALWAYS, *alike, *rule.also.get(name, ()))
+        needed = needed_of(analysis, name)
         facts = differing(*self._reports, needed, analysis.name)
         self._found.update({fact.what: fact for fact in facts})
         return tuple(fact for fact in facts if fact.name not in self._across)

@@ -26,6 +26,7 @@ __all__ = ["IN_MEMORY", "damaged_dataset", "in_memory", "opened", "peeked"]
 
 # Files up to this size are read into memory, and checked against their digest, in any case.
 IN_MEMORY = 64 << 20
+_INDEX = "lla-index"
 _ANEW = "make it anew: lla analyze MODEL"
 
 
@@ -165,6 +166,11 @@ def _check_schema(path: Path, file: h5py.File) -> None:
     if schema == SCHEMA:
         return
     name, _, major = schema.rpartition("/")
+    if name == _INDEX:
+        raise ReportError(
+            f"{path} is the index of a batch, and no report",
+            f"open {path.with_suffix('.html')}, or one of the reports that it lists",
+        )
     if name != SCHEMA.rpartition("/")[0] or not major.isdigit():
         raise ReportError(
             f"{path} is an HDF5 file, but not a report of lla", "make one: lla analyze MODEL"

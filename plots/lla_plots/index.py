@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lla.analyses.registry import available
 from lla.errors import LlaError, ReportError
@@ -21,9 +22,19 @@ from lla_plots.page import name_of, page, write_page
 from lla_plots.pictures import Picture, Still, thumbnail
 from lla_plots.sections import GRAVEST
 
-__all__ = ["Folder", "write_folder"]
+__all__ = [
+    "INDEX",
+    "Folder",
+    "Row",
+    "Value",
+    "chips",
+    "library",
+    "row_of",
+    "value_of",
+    "write_folder",
+]
 
-_INDEX = "index.html"
+INDEX = "index.html"
 _MOST_THUMBNAILS = 2
 _BANNER = b"plotly.js v"
 
@@ -45,11 +56,18 @@ class Folder:
 
 @dataclass(frozen=True)
 class Value:
-    """One metric of one checkpoint: as text, as a number to sort by, and how it looks."""
+    """One metric of one checkpoint: as text, as a number to sort by, and how it looks.
+
+    ``odd`` says why it is an outlier, or "".
+    """
 
     text: str
     order: str
     kind: str
+    odd: str = ""
+
+
+_ABSENT = Value("not analysed", "", "missing")
 
 
 @dataclass(frozen=True)
@@ -91,11 +109,11 @@ def write_folder(reports: Sequence[str], folder: str | Path) -> Folder:
     """
     place = Path(folder)
     _make(place)
-    index = place / _INDEX
+    index = place / INDEX
     targets = [place / f"{name}.html" for name in _names(reports)]
     for target in (index, *targets):
         refuse_page(target)
-    library = _library(place)
+    plotly = library(place)
     rows, pages, problems = [], [], []
     for path, target in zip(reports, targets, strict=True):
         try:
@@ -103,9 +121,9 @@ def write_folder(reports: Sequence[str], folder: str | Path) -> Folder:
         except LlaError as error:
             problems.append((path, error.reason))
             continue
-        made = page(report, library, _INDEX)
+        made = page(report, plotly, INDEX)
         pages.append(write_page(target, made.html))
-        rows.append(_row(report, path, target, made.pictures[:_MOST_THUMBNAILS]))
+        rows.append(_row(report, path, target, made.pictures))
     if not rows:
         raise ReportError(f"none of the reports can be read: {problems[0][1]}", "lla analyze MODEL")
     write_page(index, _index(rows, problems))
@@ -126,7 +144,7 @@ def _names(reports: Iterable[str]) -> list[str]:
     """A file name for each page: the report's, with its folder's where two are the same."""
     paths = [Path(path) for path in reports]
     stems = [path.name.removesuffix(".h5").removesuffix(".lla") for path in paths]
-    taken, found = {Path(_INDEX).stem}, []
+    taken, found = {Path(INDEX).stem}, []
     for path, stem in zip(paths, stems, strict=True):
         name = f"{path.parent.name}-{stem}" if stems.count(stem) > 1 and path.parent.name else stem
         wanted, count = name, 1
@@ -138,7 +156,7 @@ def _names(reports: Iterable[str]) -> list[str]:
     return found
 
 
-def _library(place: Path) -> scripts.Plotly:
+def library(place: Path) -> scripts.Plotly:
     """plotly.js in the folder, under its version's name; written unless it is there already."""
     content = scripts.plotly_source().encode()
     version = re.search(r"plotly\.js v([\w.-]+)", content[:400].decode(errors="replace"))
@@ -162,20 +180,39 @@ def _library(place: Path) -> scripts.Plotly:
 
 
 def _row(report: Report, path: str, target: Path, pictures: Sequence[Picture]) -> Row:
-    counts: Counter[str] = Counter(verdict.verdict for verdict in report.verdicts)
-    order = [name for name in GRAVEST if name in counts]
+    values = {key: value_of(value) for key, value in report.metrics.items()}
+    verdicts = chips(verdict.verdict for verdict in report.verdicts)
+    return row_of(name_of(report), path, target.name, values, verdicts, pictures)
+
+
+def row_of(
+    name: str,
+    path: str,
+    address: str,
+    values: dict[str, Value],
+    verdicts: tuple[tuple[str, str], ...],
+    pictures: Sequence[Picture],
+) -> Row:
+    """A row of the table, sorted by its gravest verdict, with the first pictures in small."""
     return Row(
-        name_of(report),
+        name,
         path,
-        target.name,
-        {key: _value(value) for key, value in report.metrics.items()},
-        tuple((name, f"{counts[name]} {outcome(name)}") for name in order),
-        GRAVEST.index(order[0]) if order else len(GRAVEST),
-        tuple((thumbnail(picture.light), picture.title) for picture in pictures),
+        address,
+        values,
+        verdicts,
+        GRAVEST.index(verdicts[0][0]) if verdicts else len(GRAVEST),
+        tuple((thumbnail(picture.light), picture.title) for picture in pictures[:_MOST_THUMBNAILS]),
     )
 
 
-def _value(value: Estimate | Label) -> Value:
+def chips(verdicts: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Verdicts counted, the gravest first, each with its words."""
+    counts = Counter(verdicts)
+    return tuple((name, f"{counts[name]} {outcome(name)}") for name in GRAVEST if name in counts)
+
+
+def value_of(value: Estimate | Label) -> Value:
+    """How the table shows a metric."""
     if isinstance(value, Label):
         return Value(metric(value), value.value, "")
     if not value.exists:
@@ -192,6 +229,21 @@ def _index(rows: Sequence[Row], problems: Sequence[tuple[str, str]]) -> str:
         for name, title in analysis.headline
         if any(f"{analysis.group}/{name}" in row.values for row in rows)
     ]
+    shown = {path for path, _ in columns}
+    paths = dict.fromkeys(path for row in rows for path in row.values if path not in shown)
     return scripts.render(
-        "index.html.jinja", None, "index.js", rows=rows, columns=columns, problems=problems
+        "index.html.jinja",
+        None,
+        "index.js",
+        rows=rows,
+        columns=columns,
+        problems=problems,
+        more=[_further(path, rows) for path in paths],
+        batch=None,
     )
+
+
+def _further(path: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """A column that a reader may add: texts, what to sort by and how it looks, by row."""
+    found = [row.values.get(path, _ABSENT) for row in rows]
+    return {"path": path, "cells": [[one.text, one.order, one.kind, one.odd] for one in found]}

@@ -66,19 +66,19 @@ def shared(address: str) -> Plotly:
     return Plotly(address=address, allowed=f"'nonce-{_NONCE}'")
 
 
-def render(template: str, plotly: Plotly | None, script: str = "page.js", **values: Any) -> str:
+def render(template: str, plotly: Plotly | None, script: str = "", **values: Any) -> str:
     """A page's text, with a policy under which its own scripts and styles run and nothing loads.
 
     Args:
         template: Name of the template.
         plotly: Where plotly.js is; None for a page that has nothing to turn.
-        script: Name of the page's own script; it is left out where there is no library to drive
-            and it is that of a report's page.
+        script: Name of the page's own script, beside that of a report's page, which is there where
+            there is a library to drive.
         **values: What the template shows.
     """
     style = _asset("page.css")
-    driven = plotly is not None or script != "page.js"
-    own = _asset(script) if driven else ""
+    names = [*(["page.js"] if plotly is not None else []), *([script] if script else [])]
+    own = "\n".join(map(_asset, names))
     allowed = [_digest(own.encode())] if own else []
     if plotly is not None:
         allowed.append(plotly.allowed)

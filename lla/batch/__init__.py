@@ -1,0 +1,1 @@
+"""Many checkpoints: jobs, and what carries them out."""

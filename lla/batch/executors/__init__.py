@@ -1,0 +1,1 @@
+"""What jobs are carried out by: one module for each engine."""
