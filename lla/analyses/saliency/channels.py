@@ -46,7 +46,11 @@ class Totals:
 
     def add(self, name: str, values: torch.Tensor) -> None:
         """Add to a part of :class:`Reduced` what further channels have: (n, C, locations)."""
-        over = _OVER.get(name, torch.sum)
+        over, times = _OVER.get(name, torch.sum), _folds(values)
+        if times > 1:
+            images, channels, locations = values.shape
+            wide = values.reshape(images, channels // times, times * locations)
+            values = over(wide, 1).view(images, times, locations)
         if name not in self._found:
             self._found[name] = over(values, 1, keepdim=True)
             return
@@ -82,6 +86,18 @@ class Totals:
 
 
 _OVER: dict[str, Callable[..., torch.Tensor]] = {"highest": torch.amax, "lowest": torch.amin}
+
+
+_FEW, _MANY = 64, 256  # locations
+
+
+def _folds(values: torch.Tensor) -> int:
+    """How many channels to lay abreast: few locations are summed one by one, many by vectors."""
+    _, channels, locations = values.shape
+    times = 1
+    while locations < _FEW and times * locations < _MANY and channels % (2 * times) == 0:
+        times *= 2
+    return times
 
 
 def over_channels(x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena) -> Reduced:

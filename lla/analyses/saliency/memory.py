@@ -12,7 +12,7 @@ __all__ = ["Arena", "blocks"]
 
 # Numbers of a block: few enough for the caches to hold several of them, many enough for what an
 # operation costs by itself.
-_BLOCK, _BLOCK_ON_GPU = 1 << 16, 1 << 26
+_BLOCK, _BLOCK_ON_GPU = 1 << 18, 1 << 26
 
 
 class Arena:
