@@ -117,5 +117,5 @@ def over_channels(x: torch.Tensor, wanted: frozenset[Wanted], arena: Arena) -> R
         for channels in blocks(x.shape[1], x[images, :1].numel(), x.device):
             arena.clear()
             totals.add_all(Numbers(x[images, channels].flatten(2), arena), wanted)
-        parts.append(totals.reduced(lambda part: part.unflatten(2, x.shape[2:])))
+        parts.append(totals.reduced(lambda part: part.reshape(len(part), 1, *x.shape[2:])))
     return joined(parts)

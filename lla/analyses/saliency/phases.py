@@ -57,7 +57,8 @@ class Layer:
     def activity(self) -> torch.Tensor:
         """Mean absolute activation of each image, shape (n,)."""
         each = self.activation.flatten(1)
-        return torch.linalg.vector_norm(each, ord=1, dim=1) / each.shape[1]
+        found: torch.Tensor = torch.linalg.vector_norm(each, ord=1, dim=1) / each.shape[1]
+        return found
 
 
 @torch.no_grad()

@@ -67,7 +67,7 @@ class _Planes:
 
     def _folded(self, found: torch.Tensor) -> torch.Tensor:
         height, width = self.shape[2:]
-        whole = found.unflatten(2, (height + self.margin, self.step))
+        whole = found.view(*found.shape[:2], height + self.margin, self.step)
         return whole[..., :height, :width]
 
     def cut(self, found: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ def sample():
     return a, g
 
 
-@pytest.mark.parametrize("block", [1 << 16, 7])
+@pytest.mark.parametrize("block", [1 << 16, 90, 7])  # all at once; of channels; of one
 @pytest.mark.parametrize("pair", all_pairs(), ids=str)
 def test_dense_against_closed_form(pair, block, monkeypatch):
     monkeypatch.setattr(memory, "_BLOCK", block)
