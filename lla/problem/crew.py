@@ -13,7 +13,7 @@ import torch
 
 from lla.problem.problem import Problem
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "side_by_side"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -67,7 +67,7 @@ class Crew:
                 free.put(problem)
 
         pending: deque[Future[R]] = deque()
-        with _pool(len(self.problems)) as pool:
+        with side_by_side(len(self.problems)) as pool:
             for item in items:
                 pending.append(pool.submit(work, item))
                 if len(pending) > _AHEAD * len(self.problems):
@@ -83,7 +83,7 @@ def _device(first: torch.device, index: int) -> torch.device:
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+def side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that divide torch's own threads among them."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(

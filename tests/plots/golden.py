@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from lla_plots import summary
 from lla_plots.draw import draw, render
-from lla_plots.style import drawn_at
 from matplotlib.text import Text
 from PIL import Image
 
@@ -34,7 +33,15 @@ def report():
     return build.report(landscape=build.landscape(hole=True), align=build.alignment())
 
 
-# Figures that only some landscapes have: the picture's name, the figure's, the landscape, and mm.
+def checked():
+    return build.saliency(**build.saliency_checks())
+
+
+def watched():
+    return build.stability(series=build.series())
+
+
+# Figures that only some results have: the picture's name, the figure's, the result, and mm.
 SOME = {
     "landscape_marks": ("landscape", build.wells, 180.0),
     "landscape_margin": ("landscape_margin", build.wells, 180.0),
@@ -44,27 +51,45 @@ SOME = {
     "landscape_path": ("landscape_path", build.way, 180.0),
     "landscape_panel": ("landscape_panel", build.beside, 180.0),
     "landscape_band": ("landscape_band", build.beside, 180.0),
+    "saliency_checks": ("saliency_checks", checked, 180.0),
+    "saliency_checks_column": ("saliency_checks", checked, 85.0),
+    "saliency_classes": ("saliency_classes", checked, 180.0),
+    "saliency_pairs": ("saliency_pairs", checked, 180.0),
+    "saliency_curvature": ("saliency_curvature", checked, 180.0),
+    "saliency_samples": ("saliency_samples", checked, 180.0),
+    "stability_series": ("stability_series", watched, 180.0),
 }
 
 
 @cache
 def names():
     """Name of each golden picture, and the figure and the width that it is of."""
-    wide = {name: (name, 180.0) for name in draw(report())}
+    wide = {name: (name, 180.0) for name in _drawn(report, "", 180.0)}
     narrow = {f"{name}_column": (name, 85.0) for name in COLUMNS}
     some = {name: (of, width) for name, (of, _, width) in SOME.items()}
     return {**wide, **narrow, **some}
 
 
 @cache
+def _drawn(make, analysis, width):
+    """All figures of a result, or of the report: one of them alone takes as long."""
+    made = build.report(**{analysis: make()}) if analysis else make()
+    return draw(made, (analysis,) if analysis else (), width)
+
+
+@cache
+def _summary():
+    return summary.figure(build.report(landscape=build.landscape(hole=True)))
+
+
 def figure(name):
     """The figure of a golden picture, drawn anew."""
     of, width = names()[name]
     if of == "summary":
-        return summary.figure(build.report(landscape=build.landscape(hole=True)))
-    shown = build.report(landscape=SOME[name][1]()) if name in SOME else report()
-    with drawn_at(width):
-        return draw(shown, (of,), width)[of]
+        return _summary()
+    if name in SOME:
+        return _drawn(SOME[name][1], of.partition("_")[0], width)[of]
+    return _drawn(report, "", width)[of]
 
 
 def picture(figure):
@@ -94,6 +119,8 @@ def distance(one, other):
     if one.shape != other.shape:
         return SQUARE**2
     a, b = _blurred(one), _blurred(other)
+    if np.abs(a - b).max() <= VISIBLE:  # alike in place: no need to look around
+        return 0
     return max(_most(_missing(a, b)), _most(_missing(b, a)))
 
 

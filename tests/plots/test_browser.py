@@ -15,6 +15,7 @@ from tests.plots.browser import Visit, launched
 
 pytestmark = pytest.mark.long
 
+FURTHER = ("_checks", "_classes", "_pairs", "_curvature", "_samples")
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -117,6 +118,28 @@ def test_without_scripts_every_figure_is_a_still_image(browser, place):
         assert all(stills.nth(index).is_visible() for index in range(7))
         assert visit.page.locator("noscript p").is_visible()
         assert visit.page.locator("h2").count() == 9
+
+
+def test_what_saliency_maps_are_worth_is_to_be_seen(browser, tmp_path):
+    """Every further figure is a picture, of the paper's colour, and no wider than a phone."""
+    result = build.saliency(**build.saliency_checks())
+    place = write_html(build.report(saliency=result), tmp_path / "net.html")
+    phone = {"width": 390, "height": 844}
+    names = [f"saliency{end}" for end in ("", *FURTHER)]
+    with Visit(browser, place, viewport=phone, is_mobile=True, color_scheme="dark") as visit:
+        for name in names:
+            figure = visit.page.locator(f"figure[data-name={name}]")
+            figure.scroll_into_view_if_needed()
+            still = figure.locator("img.still.dark")
+            still.wait_for()
+            assert still.evaluate("image => image.complete && image.naturalWidth > 400")
+            assert not figure.locator("img.still.light").is_visible()
+        assert visit.page.locator("html").evaluate("root => root.scrollWidth") == 390
+        words = visit.page.locator("body").inner_text()
+        assert "falls sooner than in a random order" in words
+        assert "sharpest tenth of them has 22 %" in words
+        assert visit.complaints == []
+        assert visit.requests == [place.as_uri()]
 
 
 def test_it_prints_still_figures_on_white_paper_and_cuts_no_table(browser, place):

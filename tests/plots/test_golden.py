@@ -97,6 +97,15 @@ MISSING = {
     "reliability-bars": ("reliability", lambda figure: figure.axes[0].containers[1][-1]),
     "reliability-diagonal": ("reliability", lambda figure: figure.axes[0].lines[0]),
     "saliency-overlay": ("saliency", lambda figure: figure.axes[1].images[1]),
+    "checks-curve": ("saliency_checks", first(Line2D, 0, "given")),
+    "checks-band": ("saliency_checks", first(PolyCollection, 1)),
+    "checks-column-weights": ("saliency_checks_column", lambda figure: figure.axes[1].lines[1]),
+    "classes-frame": ("saliency_classes", lambda figure: figure.axes[2].patches[0]),
+    "pairs-map": ("saliency_pairs", lambda figure: figure.axes[1].images[0]),
+    "curvature-map": ("saliency_curvature", lambda figure: figure.axes[1].images[0]),
+    "samples-image": ("saliency_samples", lambda figure: figure.axes[1].images[0]),
+    "series-rate": ("stability_series", lambda figure: figure.axes[0].lines[-1]),
+    "series-loss": ("stability_series", lambda figure: figure.axes[1].lines[0]),
     "summary-density": ("summary", first(Axes)),
 }
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lla.analyses.saliency.capture import Call
-from lla.analyses.saliency.convolution import geometry_of
+from lla.analyses.saliency.geometry import geometry_of
 from lla.analyses.saliency.names import INPUT
 from lla.analyses.saliency.tokens import Grid, grid_of
 from lla.errors import ConfigurationError, nearest, some

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -11,22 +12,27 @@ from torch import nn
 from torch.func import functional_call
 
 from lla.analyses.saliency.capture import Call, captured
-from lla.analyses.saliency.convolution import Arena, geometry_of
+from lla.analyses.saliency.geometry import geometry_of
 from lla.analyses.saliency.layers import (
     grids_of,
     last_of_each_resolution,
     module_names,
     refuse_unknown,
 )
+from lla.analyses.saliency.memory import Arena
 from lla.analyses.saliency.names import INPUT, METHODS, Method, Pair
 from lla.analyses.saliency.phases import Layer, grad_cam, phase_maps
 from lla.analyses.saliency.tokens import Grid, spatial
 from lla.errors import ConfigurationError
 from lla.problem import Batch
+from lla.problem.crew import side_by_side
 
 __all__ = ["Maps", "Network", "Wanted", "as_numpy", "layer_maps"]
 
 _DECIDING = 4
+_WORTH_SHARING = 1 << 18  # numbers of all layers
+
+_Made = tuple[torch.Tensor, ...]
 
 ScoreFunction = Callable[[nn.Module, Batch], torch.Tensor]
 
@@ -208,18 +214,69 @@ def _refuse_unused(names: Sequence[str], slopes: Mapping[str, torch.Tensor]) -> 
 
 
 def _maps_at(chosen: Mapping[str, tuple[Call, torch.Tensor, Grid]], wanted: Wanted) -> Maps:
-    found, memory = Maps(more={pair: {} for pair in wanted.more}), (Arena(), Arena())
-    with torch.no_grad():
-        for name, (call, slope, grid) in chosen.items():
-            layer = _layer(call, slope, grid, wanted)
-            own = () if wanted.method.averaged else (wanted.method.pair,)
-            maps = phase_maps(layer, (*own, *wanted.more), memory)
-            first = grad_cam(layer) if wanted.method.averaged else maps[wanted.method.pair]
-            found.raw[name] = first
-            found.activity[name] = layer.activation.abs().mean(dim=(1, 2, 3))
-            for pair in wanted.more:
-                found.more[pair][name] = maps[pair]
-    return found
+    layers = {name: _layer(*seen, wanted) for name, seen in chosen.items()}
+    parts = [
+        (name, layer.images(part))
+        for name, layer in layers.items()
+        for part in _cut(len(layer.activation), len(layers))
+    ]
+    found: dict[str, list[_Made]] = {name: [] for name in layers}
+    size = sum(layer.activation.numel() for layer in layers.values())
+    for (name, _), made in zip(
+        parts, _shared([part for _, part in parts], size, wanted), strict=True
+    ):
+        found[name].append(made)
+    joined = {
+        name: [torch.cat(same) for same in zip(*of, strict=True)] for name, of in found.items()
+    }
+    return Maps(
+        {name: of[0] for name, of in joined.items()},
+        {
+            pair: {name: of[2 + k] for name, of in joined.items()}
+            for k, pair in enumerate(wanted.more)
+        },
+        {name: of[1] for name, of in joined.items()},
+    )
+
+
+def _cut(images: int, layers: int) -> Iterator[slice]:
+    """Enough parts for each thread to have something to do."""
+    parts = 1 if layers >= 2 * torch.get_num_threads() else min(images, torch.get_num_threads())
+    for k in range(parts):
+        yield slice(k * images // parts, (k + 1) * images // parts)
+
+
+def _shared(layers: Sequence[Layer], size: int, wanted: Wanted) -> Iterable[_Made]:
+    """Raw map, activity and further maps of each, made by several threads where that pays.
+
+    A thread for each core: the operations, on blocks that fit its cache, are too short to be
+    shared among cores one by one.
+    """
+    threads = min(torch.get_num_threads(), len(layers))
+    if threads == 1 or size < _WORTH_SHARING or layers[0].activation.device.type != "cpu":
+        arena = Arena()
+        return [_made(layer, wanted, arena) for layer in layers]
+    free: SimpleQueue[Arena] = SimpleQueue()
+    for _ in range(threads):
+        free.put(Arena())
+
+    def work(layer: Layer) -> _Made:
+        arena = free.get()
+        try:
+            return _made(layer, wanted, arena)
+        finally:
+            free.put(arena)
+
+    with side_by_side(threads) as pool:
+        return list(pool.map(work, layers))
+
+
+@torch.no_grad()
+def _made(layer: Layer, wanted: Wanted, arena: Arena) -> _Made:
+    own = () if wanted.method.averaged else (wanted.method.pair,)
+    maps = phase_maps(layer, (*own, *wanted.more), arena)
+    first = grad_cam(layer) if wanted.method.averaged else maps[wanted.method.pair]
+    return first, layer.activity(), *(maps[pair] for pair in wanted.more)
 
 
 def _layer(call: Call, slope: torch.Tensor, grid: Grid, wanted: Wanted) -> Layer:

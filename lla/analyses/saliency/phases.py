@@ -8,27 +8,22 @@ Fong, Ji, Vedaldi, "There and Back Again", CVPR 2020, arXiv 2004.02866, sections
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
-from lla.analyses.saliency.convolution import (
-    Arena,
-    Geometry,
-    Reduced,
-    Wanted,
-    blocks,
-    contributions,
-    joined,
-    products,
-    reduced,
-    windowed,
-)
+from lla.analyses.saliency.channels import over_channels
+from lla.analyses.saliency.convolution import contributions
+from lla.analyses.saliency.geometry import Geometry
+from lla.analyses.saliency.memory import Arena
 from lla.analyses.saliency.names import Aggregation, Pair, Virtual
+from lla.analyses.saliency.reduced import Reduced, Wanted
+from lla.analyses.saliency.virtual import Sums, virtual_sums
 
 __all__ = ["Layer", "grad_cam", "phase_maps"]
 
-_THREE = Geometry((3, 3), padding=(1, 1, 1, 1))
+_Factor = torch.Tensor | None
+
 _WANTED: dict[Aggregation, Wanted] = {
     "norm": "squares",
     "positive_norm": "signed",
@@ -54,17 +49,28 @@ class Layer:
     input: torch.Tensor | None = None
     geometry: Geometry | None = None
 
+    def images(self, part: slice) -> Layer:
+        """The same of some images."""
+        given = None if self.input is None else self.input[part]
+        return Layer(self.activation[part], self.gradient[part], given, self.geometry)
+
+    def activity(self) -> torch.Tensor:
+        """Mean absolute activation of each image, shape (n,)."""
+        each = self.activation.flatten(1)
+        found: torch.Tensor = torch.linalg.vector_norm(each, ord=1, dim=1) / each.shape[1]
+        return found
+
 
 @torch.no_grad()
 def phase_maps(
-    layer: Layer, pairs: Iterable[Pair], memory: tuple[Arena, Arena] | None = None
+    layer: Layer, pairs: Iterable[Pair], arena: Arena | None = None
 ) -> Mapping[Pair, torch.Tensor]:
     """The maps of all pairs, in closed form: no e_u is built.
 
     Args:
         layer: Activation and gradient.
         pairs: Virtual layers with aggregations.
-        memory: For intermediate values, to be used again for the next layer.
+        arena: Memory for intermediate values, to be used again for the next layer.
 
     Returns:
         Maps of shape (n, H, W) by pair.
@@ -79,59 +85,45 @@ def phase_maps(
         virtual: frozenset(_WANTED[name] for name in aggregations)
         for virtual, aggregations in asked.items()
     }
-    a, scale_a = _scaled(layer.activation)
-    g, scale_g = _scaled(layer.gradient)
-    outer, inner = memory or (Arena(), Arena())
-    of_all = _of_virtual(a, g, wanted, outer, inner)
-    scales = dict.fromkeys(asked, scale_a * scale_g) | {"bias": scale_g}
+    arena = arena or Arena()
+    of_all, factors = _virtual(layer, wanted, arena)
     if "real" in asked:
-        if layer.input is None or layer.geometry is None:
-            raise ValueError("the layer is no convolution")
-        x, scale_x = _scaled(layer.input)
-        of_all["real"] = contributions(x, g, layer.geometry, wanted["real"], inner)
-        scales["real"] = scale_x * scale_g
+        of_all["real"], factors["real"] = _real(layer, wanted["real"], of_all["g"], factors, arena)
     return {
-        Pair(virtual, name): _aggregated(of_all[virtual], name)[:, 0]
-        * scales[virtual][:, None, None]
+        Pair(virtual, name): _unscaled(_aggregated(of_all[virtual], name)[:, 0], factors[virtual])
         for virtual, aggregations in asked.items()
         for name in aggregations
     }
 
 
-_CHANNELS: tuple[Virtual, ...] = ("conv1x1", "conv3x3")
+def _virtual(
+    layer: Layer, wanted: Mapping[Virtual, frozenset[Wanted]], arena: Arena
+) -> tuple[Sums, dict[str, _Factor]]:
+    """The sums of numbers of a sound size, and by which factor they are too small."""
+    a, g = layer.activation, layer.gradient
+    found = virtual_sums(a, g, wanted, arena)
+    of_a = _factor(found["a"]) if "a" in found else None
+    of_g = _factor(found["g"])
+    if of_a is not None or of_g is not None:
+        found = virtual_sums(_divided(a, of_a), _divided(g, of_g), wanted, arena)
+    return found, dict.fromkeys(wanted, _times(of_a, of_g)) | {"bias": of_g, "g": of_g}
 
 
-def _of_virtual(
-    a: torch.Tensor,
-    g: torch.Tensor,
-    wanted: Mapping[Virtual, frozenset[Wanted]],
+def _real(
+    layer: Layer,
+    wanted: frozenset[Wanted],
+    of_g: Reduced,
+    factors: Mapping[str, _Factor],
     arena: Arena,
-    inner: Arena,
-) -> dict[Virtual, Reduced]:
-    """What the contributions e_u of virtual layers add up to: (n, 1, H, W) each."""
-    nothing: frozenset[Wanted] = frozenset()
-    from_a = nothing.union(*(wanted.get(name, nothing) for name in _CHANNELS))
-    from_g = from_a | wanted.get("bias", nothing)
-    parts: dict[Virtual, list[Reduced]] = {name: [] for name in wanted if name != "real"}
-    for images in blocks(len(a), a[0].numel(), a.device):
-        arena.clear()
-        of_a, of_g = reduced(a[images], from_a, arena), reduced(g[images], from_g, arena)
-        for name in parts:
-            what = wanted[name]
-            if name == "bias":  # e_u = g_u
-                made = of_g
-            elif name == "scaling":  # e_u = a_u ⊙ g_u
-                product = torch.mul(a[images], g[images], out=arena.take(a[images]))
-                made = reduced(product, what, arena)
-            elif name == "conv1x1":  # e_u = g_u a_uᵀ
-                made = products(of_a, of_g, arena)
-            elif name == "conv3x3":
-                made = products(windowed(of_a, _THREE, arena), of_g, arena)
-            else:
-                each = replace(_THREE, groups=a.shape[1])
-                made = contributions(a[images], g[images], each, what, inner)
-            parts[name].append(made)
-    return {name: joined(found) for name, found in parts.items()}
+) -> tuple[Reduced, _Factor]:
+    """The same of the layer's own convolution."""
+    if layer.input is None or layer.geometry is None:
+        raise ValueError("the layer is no convolution")
+    x, g = layer.input, _divided(layer.gradient, factors["g"])
+    extremes: frozenset[Wanted] = frozenset({"extremes"})
+    factor = _factor(over_channels(x, extremes, arena))
+    found = contributions(_divided(x, factor), g, layer.geometry, wanted, arena, of_g)
+    return found, _times(factor, factors["g"])
 
 
 def _aggregated(of: Reduced, aggregation: Aggregation) -> torch.Tensor:
@@ -149,21 +141,32 @@ def _aggregated(of: Reduced, aggregation: Aggregation) -> torch.Tensor:
     return of.highest if aggregation == "max" else torch.maximum(of.highest, -of.lowest)
 
 
-def _scaled(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values of a size whose squares neither vanish nor overflow, and the factor for each image.
+def _factor(of: Reduced) -> _Factor:
+    """By what to divide numbers for squares that neither vanish nor overflow; None: as they are.
 
-    The factors are powers of two: nothing is rounded. Gradients of a probability near 0 or 1 are
-    as small as 1e-25, and their squares are zero in float32.
+    The factors, one for each image, are powers of two: nothing is rounded. Gradients of a
+    probability near 0 or 1 are as small as 1e-25, and their squares are zero in float32.
     """
-    ones = values.new_ones(len(values))
-    axes = tuple(range(1, values.ndim))
-    largest = torch.maximum(values.amax(dim=axes), -values.amin(dim=axes))
-    edge = torch.finfo(values.dtype).tiny ** 0.25
+    assert of.highest is not None
+    assert of.lowest is not None
+    largest = torch.maximum(of.highest, -of.lowest).amax(dim=(1, 2, 3))
+    edge = torch.finfo(largest.dtype).tiny ** 0.25
     odd = ((largest < edge) | (largest > 1 / edge)) & (largest > 0) & largest.isfinite()
     if not bool(odd.any()):
-        return values, ones
-    factor = torch.where(odd, torch.exp2(torch.floor(torch.log2(largest))), ones)
-    return values / factor.view(-1, *[1] * (values.ndim - 1)), factor
+        return None
+    return torch.where(odd, torch.exp2(torch.floor(torch.log2(largest))), torch.ones_like(largest))
+
+
+def _divided(values: torch.Tensor, factor: _Factor) -> torch.Tensor:
+    return values if factor is None else values / factor.view(-1, 1, 1, 1)
+
+
+def _unscaled(maps: torch.Tensor, factor: _Factor) -> torch.Tensor:
+    return maps if factor is None else maps * factor.view(-1, 1, 1)
+
+
+def _times(one: _Factor, other: _Factor) -> _Factor:
+    return other if one is None else one if other is None else one * other
 
 
 def grad_cam(layer: Layer) -> torch.Tensor:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lla.analyses.saliency import maps
 from lla.analyses.saliency.maps import Network, Wanted, layer_maps
 from lla.analyses.saliency.names import METHODS, Method, Pair, all_pairs
 from lla.analyses.saliency.targets import Score
@@ -44,6 +45,31 @@ class Net(nn.Module):
         h = self.relu(self.one(x))
         h = self.relu(self.two(h))
         return self.head(h.mean((2, 3)))
+
+
+@pytest.mark.parametrize("layers", [(), ("input",)])
+def test_threads_change_nothing(layers, monkeypatch):
+    """A thread for each part of the images or each layer, and torch's own number stays."""
+    problem = problem_of(Net())
+    alone = maps_of(problem, *layers, pairs=all_pairs())
+    before = torch.get_num_threads()
+    monkeypatch.setattr(maps, "_WORTH_SHARING", 0)
+    try:
+        torch.set_num_threads(3)
+        shared = maps_of(problem, *layers, pairs=all_pairs())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(everything(alone), everything(shared), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+def everything(found):
+    return [
+        *found.raw.values(),
+        *found.activity.values(),
+        *(part for more in found.more.values() for part in more.values()),
+    ]
 
 
 def expected(net, images, labels, at):
@@ -164,8 +190,8 @@ def test_batches_change_nothing(count):
     problem = problem_of(Net(), torch.rand(count, 1, 8, 8))
     whole, cut = maps_of(problem, pairs=all_pairs()), maps_of(problem, pairs=all_pairs(), at_once=3)
     assert list(whole.raw) == list(cut.raw)
-    for pair, maps in whole.more.items():
-        for name, raw in maps.items():
+    for pair, by_layer in whole.more.items():
+        for name, raw in by_layer.items():
             torch.testing.assert_close(cut.more[pair][name], raw, rtol=1e-12, atol=1e-15)
 
 
@@ -208,9 +234,9 @@ def test_tokens_are_folded_without_class_and_registers():
     logits = module(images)
     handle.remove()
     (g,) = torch.autograd.grad(logits.gather(1, problem.data.targets[:, None]).sum(), seen["a"])
-    for x, maps in ((seen["a"], found.raw), (seen["x"], found.more[Pair("real", "norm")])):
+    for x, of in ((seen["a"], found.raw), (seen["x"], found.more[Pair("real", "norm")])):
         by_hand = (x.norm(dim=2) * g.norm(dim=2)).detach()[:, 3:].reshape(4, 4, 4)
-        torch.testing.assert_close(maps["last"], by_hand, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(of["last"], by_hand, rtol=1e-12, atol=1e-15)
 
 
 def test_registers_are_known_by_the_patches_grid():

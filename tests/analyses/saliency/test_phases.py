@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lla.analyses.saliency import convolution
-from lla.analyses.saliency.convolution import geometry_of
+from lla.analyses.saliency import memory
+from lla.analyses.saliency.geometry import geometry_of
 from lla.analyses.saliency.names import AGGREGATIONS, METHODS, Pair, all_pairs, parse_pair
 from lla.analyses.saliency.phases import Layer, grad_cam, phase_maps
 from tests.analyses.saliency import dense
@@ -27,10 +27,10 @@ def sample():
     return a, g
 
 
-@pytest.mark.parametrize("block", [1 << 16, 7])
+@pytest.mark.parametrize("block", [1 << 16, 90, 7])  # all at once; of channels; of one
 @pytest.mark.parametrize("pair", all_pairs(), ids=str)
 def test_dense_against_closed_form(pair, block, monkeypatch):
-    monkeypatch.setattr(convolution, "_BLOCK", block)
+    monkeypatch.setattr(memory, "_BLOCK", block)
     a, g = sample()
     found = phase_maps(Layer(a, g), [pair])[pair]
     expected = dense.aggregated(dense.contributions(pair.virtual, a, g), pair.aggregation)

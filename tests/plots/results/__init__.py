@@ -1,0 +1,1 @@
+"""Small results made by hand, a module for each analysis."""
