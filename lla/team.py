@@ -1,0 +1,129 @@
+"""Several processes ("ranks") that carry out one analysis together, as the rooms see them.
+
+All ranks run the same program on the same values, and so take the same decisions; each adds its
+share of a sum over samples. What is measured (time, memory) or comes from outside (signals,
+files) differs between ranks: one rank's is taken, by :meth:`Team.broadcast`, or all ranks' are
+put together. A run on its own is a team of one, :data:`ALONE`, which does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ALONE", "Alone", "Team", "share_of"]
+
+T = TypeVar("T")
+
+
+class Team(Protocol):
+    """Ranks that work together. Whatever one of them calls, all of them call in the same order.
+
+    ``seconds`` is the exception: it is of this rank alone.
+    """
+
+    @property
+    def rank(self) -> int:
+        """This process' number, from 0; rank 0 alone reads what is kept, writes and prints."""
+
+    @property
+    def size(self) -> int:
+        """The number of processes."""
+
+    @property
+    def neighbours(self) -> int:
+        """Ranks that share this one's memory: those on its GPU, or else on its machine."""
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds that this rank has spent, by what on."""
+
+    def share(self, count: int) -> slice:
+        """This rank's of ``count`` things: :func:`share_of`."""
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum of all ranks' tensors, which have one shape: the same bits on every rank."""
+
+    def smallest(self, value: int) -> int:
+        """The smallest of all ranks' numbers."""
+
+    def any(self, condition: bool) -> bool:
+        """Whether it holds on some rank."""
+
+    def joined(self, part: torch.Tensor, count: int, dim: int = -1) -> torch.Tensor:
+        """The whole of which each rank has its share of ``count`` places along a dimension."""
+
+    def broadcast(self, value: T) -> T:
+        """Rank 0's object, on every rank; the others' is not looked at."""
+
+    def gather(self, value: T) -> list[T]:
+        """All ranks' objects, in their order, on every rank."""
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+
+    def timed(self, what: str) -> AbstractContextManager[None]:
+        """Add the seconds within to ``seconds``."""
+
+
+def share_of(count: int, rank: int, size: int) -> slice:
+    """Contiguous shares of ``count`` things that differ by one at most, the first ones larger."""
+    least, more = divmod(count, size)
+    start = rank * least + min(rank, more)
+    return slice(start, start + least + (rank < more))
+
+
+class Alone:
+    """A team of one."""
+
+    rank = 0
+    size = 1
+    neighbours = 1
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Nothing is counted."""
+        return {}
+
+    def share(self, count: int) -> slice:
+        """Everything."""
+        return slice(0, count)
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The values."""
+        return values
+
+    def smallest(self, value: int) -> int:
+        """The value."""
+        return value
+
+    def any(self, condition: bool) -> bool:
+        """The condition."""
+        return condition
+
+    def joined(self, part: torch.Tensor, count: int, dim: int = -1) -> torch.Tensor:
+        """The part."""
+        return part
+
+    def broadcast(self, value: T) -> T:
+        """The value."""
+        return value
+
+    def gather(self, value: T) -> list[T]:
+        """The value."""
+        return [value]
+
+    def barrier(self) -> None:
+        """Wait for nobody."""
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Count nothing."""
+        yield
+
+
+ALONE = Alone()
