@@ -48,6 +48,9 @@ class Team(Protocol):
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The sum of all ranks' tensors, which have one shape: the same bits on every rank."""
 
+    def summed_share(self, values: torch.Tensor) -> torch.Tensor:
+        """This rank's of ``size`` equal pieces of the sum of all ranks' tensors, shape (n,)."""
+
     def smallest(self, value: int) -> int:
         """The smallest of all ranks' numbers."""
 
@@ -94,6 +97,10 @@ class Alone:
         return slice(0, count)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The values."""
+        return values
+
+    def summed_share(self, values: torch.Tensor) -> torch.Tensor:
         """The values."""
         return values
 

@@ -44,7 +44,7 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
         slope, part = _slope(problem, theta, batch)
         total += slope
         weight += part
-    return total / weight
+    return problem.whole_of(total / weight)
 
 
 class Hessian(SummedOperator["_Slope"]):

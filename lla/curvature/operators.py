@@ -191,7 +191,7 @@ class SummedOperator(Generic[G]):
         """Sums of the chunks' products, (b, P), and of their weights."""
         along = block.to(self._theta.dtype)
         product = torch.zeros_like(block)
-        weight = torch.zeros((), dtype=torch.float64, device=self.device)
+        weight = torch.zeros((), dtype=torch.float64, device=self._theta.device)
         with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
             for index, batch in enumerate(self._problem.batches(self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)

@@ -65,6 +65,17 @@ class TorchTeam:
         """
         return self._reduced(values, dist.ReduceOp.SUM)
 
+    def summed_share(self, values: torch.Tensor) -> torch.Tensor:
+        """This rank's of ``size`` equal pieces of the sum of all ranks' tensors, shape (n,)."""
+        sent = self._placed(values)
+        if not sent.is_cuda:
+            # gloo has learnt to scatter sums only lately.
+            return self.sum(values).chunk(self.size)[self.rank].clone()
+        found = torch.empty_like(sent.chunk(self.size)[0])
+        pieces = list(sent.chunk(self.size))
+        self._waiting(lambda: dist.reduce_scatter(found, pieces, group=self.group))
+        return found.to(values.device)
+
     def smallest(self, value: int) -> int:
         """The smallest of all ranks' numbers."""
         one = torch.tensor([value], dtype=torch.int64)

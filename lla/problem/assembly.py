@@ -32,7 +32,9 @@ from lla.problem.recipe import (
     Training,
     valid_facts,
 )
+from lla.problem.sharded import ShardedProblem, sharded
 from lla.sources import with_options
+from lla.team import Team
 from lla.validation import first_mistake
 
 __all__ = ["build", "from_objects", "refuse_no_network"]
@@ -158,6 +160,7 @@ def from_objects(
     dtype: str = "float32",
     batch_norm: Statistics = "running",
     domains: Mapping[str, Data] | None = None,
+    sharing: Team | None = None,
 ) -> Problem:
     """The problem that live objects state; the caller's module is copied, never changed.
 
@@ -177,6 +180,7 @@ def from_objects(
         batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
             samples, as one batch.
         domains: Further data by name, of the forms of ``data``: what ``align`` compares.
+        sharing: Ranks that each are to hold a share of the parameters; all call this alike.
 
     Raises:
         ConfigurationError: The data is of no known form; or batch norm cannot take the statistics
@@ -197,8 +201,9 @@ def from_objects(
     samples = make_dataset(store_of(data, keys), keys, needs_targets=needs_targets)
     module = copied(module).eval()
     samples = _coupled_by(batch_norm, module, samples, stated=batch_size is not None)
+    known = training or Training()
     problem = _assemble(
-        module, samples, function, spec, training or Training(), params, device, dtype
+        module, samples, function, spec, known, params, device, dtype, sharing
     )
 
     def more(name: str, given: Data) -> Dataset:
@@ -278,19 +283,26 @@ def _assemble(
     params: Sequence[str],
     device: str,
     dtype: str,
+    sharing: Team | None = None,
 ) -> Problem:
     kind = torch.float64 if dtype == "float64" else torch.float32
-    module = module.to(device=device, dtype=kind)
     space = ParameterSpace.of(module, params)
-    problem = Problem(
-        objective=Objective(module, function),
-        space=space,
-        theta=space.flat(module),
-        data=_placed(data, device, kind),
-        training=training,
-        loss_name=loss.name,
-        loss_args=dict(loss.args),
-    )
+    stated: dict[str, Any] = {
+        "space": space,
+        "data": _placed(data, device, kind),
+        "training": training,
+        "loss_name": loss.name,
+        "loss_args": dict(loss.args),
+    }
+    problem: Problem
+    if sharing is None:
+        module = module.to(device=device, dtype=kind)
+        theta = space.flat(module)
+        problem = Problem(objective=Objective(module, function), theta=theta, **stated)
+    else:
+        theta, shards = sharded(module, space, sharing, torch.device(device), kind)
+        objective = Objective(module, function)
+        problem = ShardedProblem(objective=objective, theta=theta, shards=shards, **stated)
     with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
         check(problem)
     return problem

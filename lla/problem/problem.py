@@ -247,6 +247,19 @@ class Problem:
         """Where parameters and data are."""
         return self.theta.device
 
+    @property
+    def home(self) -> torch.device:
+        """Where vectors of all P parameters are."""
+        return self.device
+
+    def share_of(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What θ holds of vectors of all parameters: (…, P) to θ's length, on its device."""
+        return vectors
+
+    def whole_of(self, shares: torch.Tensor) -> torch.Tensor:
+        """The vectors of all parameters, at home, from what θ holds of them: to (…, P)."""
+        return shares
+
     def batches(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
         """What a loss is summed over: the given batches, or all data in chunks.
 

@@ -1,0 +1,216 @@
+"""A problem whose parameters are shared among ranks: no rank holds the network whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from lla.errors import ConfigurationError
+from lla.problem.inputs import in_dtype
+from lla.problem.parameters import ParameterSpace
+from lla.problem.problem import Batch, Objective, Problem, Terms, copied
+from lla.problem.sharding.gathering import Meter, Part, forgetting, gathered, summed
+from lla.problem.sharding.layout import Layout
+from lla.problem.sharding.modules import Shelf, put_away, shelf_of
+from lla.team import Team
+
+__all__ = ["Shards", "ShardedProblem", "sharded"]
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What a rank holds of the parameters.
+
+    Attributes:
+        team: The ranks.
+        layout: How the analysed parameters are cut, in θ's order.
+        parts: All parameters: the analysed ones in θ's order, then the others.
+        frozen: This rank's pieces of the others.
+        shelf: Where the network's modules look parameters up.
+        home: Where vectors of all P parameters are: the host.
+        meter: What this rank has put together.
+    """
+
+    team: Team
+    layout: Layout
+    parts: tuple[Part, ...]
+    frozen: tuple[torch.Tensor, ...]
+    shelf: Shelf
+    home: torch.device
+    meter: Meter
+
+    @contextmanager
+    def at(self, share: torch.Tensor) -> Iterator[None]:
+        """Within it, the network's analysed parameters are those of all ranks' shares (S,)."""
+        pieces = (*share.split(list(self.layout.pieces)), *self.frozen)
+        before = self.shelf.whole
+        self.shelf.whole = lambda position: gathered(pieces[position], self.parts[position])
+        try:
+            yield
+        finally:
+            self.shelf.whole = before
+
+
+@dataclass(frozen=True)
+class ShardedProblem(Problem):
+    """A problem of which each rank holds a share of the parameters, and computes a share of sums.
+
+    The loss is a function of all ranks' shares together. What a rank calls, all call in the same
+    order; every rank has the whole loss, and differentiates it by its own share.
+
+    Attributes:
+        theta: This rank's share of the analysed parameters, shape (S,): see :class:`Layout`.
+        shards: How they are cut.
+    """
+
+    shards: Shards = field(kw_only=True)
+
+    @classmethod
+    def of(cls, problem: Problem, team: Team) -> ShardedProblem:
+        """A problem that each rank holds whole, shared among ranks; what was held stays held."""
+        module = copied(problem.module)
+        theta, shards = sharded(
+            module, problem.space, team, problem.theta.device, problem.theta.dtype
+        )
+        objective = Objective(module, problem.objective.loss)
+        known = {**vars(problem), "objective": objective, "theta": theta, "relatives": None}
+        return cls(**known, shards=shards)
+
+    @property
+    def home(self) -> torch.device:
+        """Where vectors of all parameters are: in host memory, which holds more of them."""
+        return self.shards.home
+
+    def share_of(self, vectors: torch.Tensor) -> torch.Tensor:
+        """This rank's share of vectors of all parameters, on the device: (…, P) to (…, S)."""
+        return self.shards.layout.share_of(vectors).to(self.theta.device)
+
+    def whole_of(self, shares: torch.Tensor) -> torch.Tensor:
+        """The vectors of which each rank has its share, at home: (…, S) to (…, P)."""
+        return self.shards.layout.whole_of(shares.to(self.home), self.shards.team)
+
+    def terms(
+        self,
+        theta: torch.Tensor,
+        batch: Batch,
+        buffers: Mapping[str, torch.Tensor] | None = None,
+    ) -> Terms:
+        """Loss terms of a batch, of whose samples each rank has put its share through.
+
+        Differentiable by ``theta``, the rank's share of the parameters, shape (S,), if all ranks
+        differentiate.
+        """
+        team = self.shards.team
+        share = team.share(batch.samples)
+        idle = share.start == share.stop
+        # All have to put parameters together, with samples or without.
+        mine = batch.select(slice(0, 1) if idle else share)
+        named = {f"module.{name}": part for name, part in (buffers or {}).items()}
+        with self.shards.at(theta), forgetting(self.shards.meter):
+            terms: Terms = (
+                functional_call(self.objective, named, (mine,), tie_weights=False)
+                if named
+                else self.objective(mine)
+            )
+        correct, predictions = terms.correct or (terms.weight, terms.weight)
+        parts = (terms.total, terms.weight, correct, predictions)
+        factor = 0.0 if idle else 1.0
+        sums = summed(torch.stack([factor * part.to(torch.float64) for part in parts]), team)
+        total = sums[0].to(terms.total.dtype)
+        weight, correct, predictions = (
+            one.to(part.dtype) for one, part in zip(sums.detach()[1:], parts[1:], strict=True)
+        )
+        return Terms(total, weight, (correct, predictions) if terms.correct else None)
+
+    def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
+        """As of any problem; the copy of the network is one of its modules and buffers."""
+        whole = self.data.whole.in_dtype(kind)
+        objective = copied(self.objective)
+        _place_buffers(objective, self.theta.device, kind)
+        shelf = shelf_of(objective.module)
+        return self.altered(
+            objective=objective,
+            theta=self.theta.to(kind),
+            data=replace(self.data, inputs=whole.inputs, targets=whole.targets),
+            domains={},
+            shards=replace(
+                self.shards,
+                shelf=shelf,
+                frozen=tuple(piece.to(kind) for piece in self.shards.frozen),
+            ),
+        )
+
+    def altered(self, **changes: Any) -> ShardedProblem:
+        """The same problem but for some attributes."""
+        return replace(self, **changes)
+
+    def replica(self, device: torch.device) -> Problem:
+        """Refused: another thread would put parameters together in an order of its own."""
+        raise ConfigurationError(
+            "parameters that are shared among ranks cannot be used by several threads of a rank",
+            "leave the number of workers at 1",
+        )
+
+    @contextmanager
+    def second_order(self) -> Iterator[None]:
+        """As of any problem; and what is saved for the second derivative is no parameter."""
+        with ExitStack() as stack:
+            stack.enter_context(super().second_order())
+            stack.enter_context(forgetting(self.shards.meter))
+            yield
+
+
+def sharded(
+    module: nn.Module, space: ParameterSpace, team: Team, device: torch.device, kind: torch.dtype
+) -> tuple[torch.Tensor, Shards]:
+    """Cut a network's parameters over ranks; the module is changed in place and loses them.
+
+    Each parameter is cut, cast and placed, and then let go of: the network is never held twice.
+
+    Args:
+        module: The network, in host memory.
+        space: The parameters that are analysed.
+        team: The ranks.
+        device: Where this rank computes.
+        kind: What it computes in.
+
+    Returns:
+        This rank's share of θ, shape (S,), and the rest of what it holds.
+
+    Raises:
+        ProblemError: The network's parameters cannot be taken out.
+    """
+    named = dict(module.named_parameters())
+    others = [name for name in named if name not in set(space.names)]
+    order = (*space.names, *others)
+    meter, layout = Meter(), Layout.of(space.sizes, team)
+    rest = Layout.of([named[name].numel() for name in others], team)
+    parts = tuple(Part(name, named[name].shape, team, meter) for name in order)
+    shelf = Shelf()
+    put_away(module, {named[name]: position for position, name in enumerate(order)}, shelf)
+    theta = torch.empty(layout.share, dtype=kind, device=device)
+    pieces = theta.split(list(layout.pieces))
+    frozen = []
+    for position, name in enumerate(order):
+        whole = named.pop(name).detach().reshape(-1)
+        if position < len(pieces):
+            pieces[position].copy_(layout.piece(whole, position))
+        else:
+            piece = rest.piece(whole, position - len(pieces))
+            frozen.append(piece.to(device=device, dtype=kind))
+    _place_buffers(module, device, kind)
+    home = torch.device("cpu")
+    return theta, Shards(team, layout, parts, tuple(frozen), shelf, home, meter)
+
+
+def _place_buffers(module: nn.Module, device: torch.device, kind: torch.dtype) -> None:
+    """All that is left to be moved, one by one: moved as a whole, some layers ask for weights."""
+    for part in module.modules():
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            setattr(part, name, in_dtype(buffer, kind).to(device))
