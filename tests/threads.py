@@ -74,13 +74,13 @@ class ThreadTeam:
         return nullcontext()
 
 
-def on_threads(size: int, run: Callable[[ThreadTeam], T]) -> list[T]:
+def on_threads(size: int, run: Callable[[Any], T], kind: type[ThreadTeam] = ThreadTeam) -> list[T]:
     """What each of ``size`` ranks returns; the first error of one is raised."""
     table = _Table(size)
 
     def one(rank: int) -> T:
         try:
-            return run(ThreadTeam(rank, size, table))
+            return run(kind(rank, size, table))
         except BaseException:
             table.barrier.abort()
             raise

@@ -202,9 +202,7 @@ def from_objects(
     module = copied(module).eval()
     samples = _coupled_by(batch_norm, module, samples, stated=batch_size is not None)
     known = training or Training()
-    problem = _assemble(
-        module, samples, function, spec, known, params, device, dtype, sharing
-    )
+    problem = _assemble(module, samples, function, spec, known, params, device, dtype, sharing)
 
     def more(name: str, given: Data) -> Dataset:
         store = store_of(given, keys, f"domain '{name}'")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from lla.errors import ConfigurationError
+from lla.errors import ConfigurationError, ProblemError
 from lla.problem.inputs import in_dtype
 from lla.problem.parameters import ParameterSpace
 from lla.problem.problem import Batch, Objective, Problem, Terms, copied
@@ -121,10 +121,14 @@ class ShardedProblem(Problem):
         correct, predictions = terms.correct or (terms.weight, terms.weight)
         parts = (terms.total, terms.weight, correct, predictions)
         factor = 0.0 if idle else 1.0
-        sums = summed(torch.stack([factor * part.to(torch.float64) for part in parts]), team)
+        order = float(self.shards.meter.order)
+        checks = parts[0].new_tensor([order, order**2], dtype=torch.float64)
+        given = torch.stack([factor * part.to(torch.float64) for part in parts])
+        sums = summed(torch.cat([given, checks]), team)
+        _refuse_disorder(sums.detach()[-2:], team)
         total = sums[0].to(terms.total.dtype)
         weight, correct, predictions = (
-            one.to(part.dtype) for one, part in zip(sums.detach()[1:], parts[1:], strict=True)
+            one.to(part.dtype) for one, part in zip(sums.detach()[1:4], parts[1:], strict=True)
         )
         return Terms(total, weight, (correct, predictions) if terms.correct else None)
 
@@ -164,6 +168,25 @@ class ShardedProblem(Problem):
             stack.enter_context(super().second_order())
             stack.enter_context(forgetting(self.shards.meter))
             yield
+
+
+def _refuse_disorder(sums: torch.Tensor, team: Team) -> None:
+    """Refuse where ranks did not put the same parameters together in the same order.
+
+    Args:
+        sums: Σ d and Σ d² of the ranks' digests d, whole numbers: n Σ d² = (Σ d)² if and only if
+            all n are equal, and all ranks see whether they are.
+
+    Raises:
+        ProblemError: They did not.
+    """
+    first, second = (int(one) for one in sums.tolist())
+    if team.size * second != first**2:
+        raise ProblemError(
+            "which parameters the network uses depends on the samples: ranks with other samples "
+            "put other parameters together",
+            "analyse it where one device holds all parameters: leave --shard-parameters out",
+        )
 
 
 def sharded(

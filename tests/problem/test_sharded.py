@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lla.curvature import gradient, operator_of
-from lla.problem import Problem, from_objects
+from lla.errors import ProblemError
+from lla.problem import ParameterSpace, Problem, from_objects
+from lla.problem.problem import Objective
 from lla.problem.sharded import ShardedProblem
 from lla.team import Team
-from tests.threads import on_threads
+from tests.threads import ThreadTeam, on_threads
 
 
 class Mlp(nn.Module):
@@ -108,9 +111,7 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
 
 def stated(name: str, chunk: int) -> Problem:
     found = case(name)
-    return from_objects(
-        found.module, found.data, found.loss, batch_size=chunk, dtype="float64"
-    )
+    return from_objects(found.module, found.data, found.loss, batch_size=chunk, dtype="float64")
 
 
 @pytest.fixture(autouse=True)
@@ -149,3 +150,83 @@ def test_as_one_process(name: str, ranks: int, chunk: int) -> None:
         assert problem.shards.meter.held == 0
 
     on_threads(ranks, one)
+
+
+class Watching(ThreadTeam):
+    """A team that counts the storages of parameters that it joins, as long as they live."""
+
+    held = peak = 0
+
+    def joined(self, part: torch.Tensor, count: int, dim: int = -1) -> torch.Tensor:
+        found = super().joined(part, count, dim)
+        if part.ndim > 1:
+            return found  # blocks of vectors, at home
+        size = found.untyped_storage().nbytes()
+        self.held += size
+        self.peak = max(self.peak, self.held)
+        weakref.finalize(found.untyped_storage(), self.let_go, size)
+        return found
+
+    def let_go(self, size: int) -> None:
+        self.held -= size
+
+
+def deep(layers: int, width: int) -> Problem:
+    torch.manual_seed(0)
+    parts = [part for _ in range(layers) for part in (nn.Linear(width, width), nn.Tanh())]
+    data = torch.randn(2, width), torch.randn(2, width)
+    return from_objects(nn.Sequential(*parts), data, "mse", dtype="float64")
+
+
+@pytest.mark.parametrize("layers", [4, 12])
+def test_no_rank_holds_the_network(layers: int) -> None:
+    """What is put together at a time is of one layer, however many there are."""
+    width, ranks = 32, 2
+    alone = deep(layers, width)
+    layer = 8 * (width + 1) * width
+    vector = torch.randn(alone.space.size, dtype=torch.float64)
+    wanted = operator_of("hessian", alone)(vector)
+
+    def one(team: ThreadTeam) -> None:
+        problem = ShardedProblem.of(alone, team)
+        assert problem.theta.untyped_storage().nbytes() == layers * layer / ranks
+        assert not list(problem.module._parameters)
+        assert team.peak == 0
+        for run in (lambda: problem.evaluate(problem.theta), lambda: operator(vector)):
+            operator = operator_of("hessian", problem)
+            watched = problem.shards.meter
+            watched.peak = team.peak = 0
+            run()
+            assert watched.peak == team.peak == layer
+            assert watched.held == team.held == 0
+        close(operator(vector), wanted)
+
+    on_threads(ranks, one, Watching)
+
+
+class Experts(nn.Module):
+    """A network that chooses among its parameters by what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(3, 1), nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.one(x) if float(x[0, 0]) > 0 else self.other(x)
+
+
+def test_parameters_chosen_by_samples_are_refused() -> None:
+    """Not silently mixed: the two experts are alike in shape."""
+    data = torch.tensor([[1.0, 0.0, 0.0]] * 3 + [[-1.0, 0.0, 0.0]] * 3), torch.zeros(6, 1)
+    alone = from_objects(nn.Linear(3, 1), data, "mse")
+    module = Experts()
+    problem = alone.altered(
+        objective=Objective(module, alone.objective.loss), space=ParameterSpace.of(module)
+    )
+    with pytest.raises(ProblemError, match="depends on the samples"):
+        on_threads(
+            2,
+            lambda team: operator_of("hessian", ShardedProblem.of(problem, team)).on(
+                [alone.data.whole]
+            )(torch.zeros(8, dtype=torch.float64)),
+        )

@@ -9,6 +9,7 @@ parameter for later is replaced by where to get it from again.
 from __future__ import annotations
 
 import weakref
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,11 +33,13 @@ class Meter:
         held: At present.
         peak: At most, so far.
         saved: What autograd has saved besides parameters, so far: activations.
+        order: Digest, of 16 bits, of what has been put together, in order.
     """
 
     held: int = 0
     peak: int = 0
     saved: int = 0
+    order: int = 0
 
     def watch(self, tensor: torch.Tensor) -> None:
         """Count a tensor's storage as long as it lives, whatever view of it is left."""
@@ -68,11 +71,14 @@ class Part:
 
     def joined(self, piece: torch.Tensor) -> torch.Tensor:
         """The whole of all ranks' pieces, in the parameter's shape."""
-        size = self.shape.numel()
+        size, meter = self.shape.numel(), self.meter
+        meter.order = zlib.crc32(self.name.encode(), meter.order) & 0xFFFF
         found = self.team.joined(piece, self.team.size * len(piece))[:size].view(self.shape)
         if found.untyped_storage().data_ptr() == piece.untyped_storage().data_ptr():
-            found = found.clone()  # one rank alone: what is put together is to be a tensor of its own
-        self.meter.watch(found)
+            found = (
+                found.clone()
+            )  # one rank alone: what is put together is to be a tensor of its own
+        meter.watch(found)
         return found
 
     def summed(self, whole: torch.Tensor) -> torch.Tensor:
