@@ -166,7 +166,8 @@ def _unpacked(arrays: Arrays, problem: Problem) -> Estimate:
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
     plan = workspace.plan(problem)
-    return _made(name, problem, workspace, memory=plan.keep, way=_way(name, plan.way))
+    memory = plan.keep // problem.team.neighbours
+    return _made(name, problem, workspace, memory=memory, way=_way(name, plan.way))
 
 
 def _way(name: OperatorName, planned: Way) -> Way:

@@ -28,6 +28,7 @@ from lla.problem.moments import Moments
 from lla.problem.parameters import ParameterSpace
 from lla.problem.pooling import fast_pooling
 from lla.problem.recipe import Statistics, Training
+from lla.team import ALONE, Team
 
 __all__ = [
     "Batch",
@@ -223,6 +224,7 @@ class Problem:
             live objects.
         metrics: What evaluations give besides loss and accuracy.
         domains: Further data sets by name, to be compared; of live objects.
+        team: Ranks that share out sums over the samples: evaluations, gradients, products.
     """
 
     objective: Objective
@@ -236,6 +238,7 @@ class Problem:
     relatives: Relatives | None = None
     metrics: tuple[Metric, ...] = ()
     domains: Mapping[str, Dataset] = field(default_factory=dict)
+    team: Team = ALONE
 
     @property
     def module(self) -> nn.Module:
@@ -259,6 +262,43 @@ class Problem:
         if cut:
             self.refuse_cut()
         return self.data.chunks() if given is None else iter(given)
+
+    def share(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
+        """This rank's share of what :meth:`batches` gives: sums over it are added up by the team.
+
+        Every rank takes a contiguous share of the samples, whatever the batches are; some may be
+        left without any. A batch that may not be cut is rank 0's.
+
+        Raises:
+            ProblemError: There are several batches, and layers take the statistics of each.
+        """
+        if self.team.size == 1 or self.coupled_layers:
+            if self.team.rank == 0:
+                yield from self.batches(given)
+            return
+        if given is None:
+            mine = self.team.share(len(self.data))
+            yield from self.data.whole.select(mine).chunks(self.data.chunk)
+            return
+        mine, start = self.team.share(sum(batch.samples for batch in given)), 0
+        for batch in given:
+            first, last = max(mine.start - start, 0), min(mine.stop - start, batch.samples)
+            if first < last:
+                whole = last - first == batch.samples
+                yield batch if whole else batch.select(slice(first, last))
+            start += batch.samples
+
+    def alone(self) -> Problem:
+        """The same problem for this rank by itself: nothing that it computes asks the others."""
+        return self if self.team.size == 1 else self.shared_by(ALONE)
+
+    def shared_by(self, team: Team) -> Problem:
+        """The same problem, with what belongs to it, for the ranks of a team."""
+        known = self.relatives
+        if known is not None:
+            at = known.at
+            known = replace(known, at=lambda path: at(path).shared_by(team))
+        return self.altered(team=team, relatives=known)
 
     def refuse_cut(self) -> None:
         """Refuse to sum over several batches where layers take the statistics of each.
@@ -308,7 +348,7 @@ class Problem:
         sums = torch.zeros(4 + 2 * len(self.metrics), dtype=torch.float64, device=self.device)
         has_accuracy = True
         with fast_pooling(), self._returned() as returned:
-            for batch in self.batches():
+            for batch in self.share():
                 returned.clear()
                 terms = self.terms(theta, batch, buffers)
                 correct, predictions = terms.correct or (terms.weight, terms.weight)
@@ -316,7 +356,9 @@ class Problem:
                 further = [part for metric in self.metrics for part in metric(returned, batch)]
                 parts = (terms.total, terms.weight, correct, predictions, *further)
                 sums += torch.stack([part.to(torch.float64) for part in parts])
-        total, weight, correct_sum, prediction_sum, *rest = sums.tolist()
+        if self.team.size > 1:
+            has_accuracy = not self.team.any(not has_accuracy)
+        total, weight, correct_sum, prediction_sum, *rest = self.team.sum(sums).tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
         means = [a / b if b else math.nan for a, b in zip(rest[::2], rest[1::2], strict=True)]
         return Evaluation(total / weight, accuracy, weight, tuple(means))
