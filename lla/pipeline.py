@@ -21,14 +21,15 @@ from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
-from lla.errors import ConfigurationError, LlaError, NotApplicableError
+from lla.errors import ConfigurationError, InterruptedRunError, LlaError, NotApplicableError
 from lla.execution import followed, measured, numbers_of, sections_of, workspace_of
 from lla.keys import Keys, base_key
-from lla.ledger import Found, Ledger
+from lla.ledger import Found, Ledger, TeamLedger
 from lla.problem import Problem, build
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import RunSettings, Settings
+from lla.team import ALONE, Team, by_first
 
 _log = logging.getLogger("lla")
 
@@ -43,6 +44,7 @@ def analyze_checkpoint(
     progress: Progress | None = None,
     command: Sequence[str] = (),
     ledger: Ledger | None = None,
+    team: Team = ALONE,
 ) -> Report:
     """Load a checkpoint, build its problem and run the chosen analyses.
 
@@ -52,21 +54,26 @@ def analyze_checkpoint(
         trust: What in the checkpoint may be run; by default nothing.
         progress: Told how far the run is.
         command: The command line, for the report.
-        ledger: What is done already, and where each analysis is kept as it ends.
+        ledger: What is done already, and where each analysis is kept as it ends; rank 0's.
+        team: Ranks that carry out the run together.
 
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    problem, facts, settings = prepare(path, settings, trust=trust)
+    problem, facts, settings = prepare(path, settings, trust=trust, team=team)
     return analyze_problem(
         problem, facts, settings, progress=progress, command=command, ledger=ledger
     )
 
 
 def prepare(
-    path: str | Path, settings: Settings, *, trust: checkpoints.Trust | None = None
+    path: str | Path,
+    settings: Settings,
+    *,
+    trust: checkpoints.Trust | None = None,
+    team: Team = ALONE,
 ) -> tuple[Problem, CheckpointFacts, Settings]:
-    """Load a checkpoint and build its problem.
+    """Load a checkpoint and build its problem, on each rank of a team.
 
     Returns:
         The problem, which checkpoint it is of, and the settings with what the checkpoint tells.
@@ -98,7 +105,7 @@ def prepare(
         format=checkpoint.format,
         parameters=problem.space.size,
     )
-    return problem, facts, settings
+    return problem.shared_by(team) if team.size > 1 else problem, facts, settings
 
 
 def analyze_problem(
@@ -125,20 +132,22 @@ def analyze_problem(
         ledger: What is done already, and where each analysis is kept as it ends.
         stop: Called after each unit of work; raises where the run is to end.
     """
+    team = problem.team
     listener = progress or Silent()
     entries = settings.selected(domains=bool(problem.domains))
     refuse_unusable(entries, problem, settings)
     started = datetime.now(UTC)
-    workspace = workspace_of(settings, problem.device, listener)
-    workspace.stop = stop
+    workspace = workspace_of(settings, problem.device, listener, team)
+    workspace.stop = _agreed(team, stop)
     execution: dict[str, Any] = {}
     recorded = None
-    if ledger:
-        base = base_key(problem, facts, settings)
-        plan, execution = followed(problem, workspace, settings, base, ledger)
+    shared = TeamLedger(team, ledger) if team.any(ledger is not None) else None
+    if shared:
+        base = by_first(team, lambda: base_key(problem.alone(), facts, settings))
+        plan, execution = followed(problem, workspace, settings, base, shared)
         keys = Keys(base, numbers_of(plan, workspace), sections_of(workspace, settings))
         execution["run"] = keys.run
-        recorded = _Recorded(ledger, keys)
+        recorded = _Recorded(shared, keys)
         workspace.keeper = recorded
     else:
         plan = measured(problem, workspace, settings)
@@ -147,7 +156,7 @@ def analyze_problem(
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
-        stop()
+        workspace.stop()
         listener.start(entry.name, position, len(entries))
         found = recorded.stage(entry) if recorded else None
         if found:
@@ -156,9 +165,9 @@ def analyze_problem(
         else:
             result, stage = _stage(entry, problem, workspace)
             stage = recorded.keep(entry, result, stage) if recorded else stage
-            if ledger and workspace.steps_down:
+            if shared and workspace.steps_down:
                 known = {**execution["plan"], "steps_down": workspace.steps_down}
-                ledger.parts.save_plan(execution["key"], known)
+                shared.save_plan(execution["key"], known)
             status = stage.status
         listener.finish(entry.name, status, stage.seconds)
         stages[entry.name] = stage
@@ -185,10 +194,28 @@ def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Set
             imported(entry.check)(problem, config)
 
 
+def _agreed(team: Team, stop: Callable[[], None]) -> Callable[[], None]:
+    """``stop`` of all ranks: where one of them is to end, all end at the same unit of work."""
+    if team.size == 1:
+        return stop
+
+    def together() -> None:
+        own: InterruptedRunError | None = None
+        try:
+            stop()
+        except InterruptedRunError as error:
+            own = error
+        code = -team.smallest(-own.exit_code if own else 0)
+        if own or code:
+            raise own or InterruptedRunError("another rank was interrupted", exit_code=code)
+
+    return together
+
+
 class _Recorded:
     """The ledger of a run with its keys; for the workspace, the keeper of its products."""
 
-    def __init__(self, ledger: Ledger, keys: Keys) -> None:
+    def __init__(self, ledger: TeamLedger, keys: Keys) -> None:
         self._ledger, self._keys = ledger, keys
 
     def stage(self, entry: Analysis) -> Found | None:
@@ -204,11 +231,11 @@ class _Recorded:
 
     def load(self, name: str, depends: tuple[str, ...]) -> Arrays | None:
         """A product that was kept under this name, of the same problem and settings."""
-        return self._ledger.parts.load_arrays(name, self._keys.product(name, depends))
+        return self._ledger.load_arrays(name, self._keys.product(name, depends))
 
     def save(self, name: str, depends: tuple[str, ...], arrays: Arrays) -> None:
         """Keep a product."""
-        self._ledger.parts.save_arrays(name, self._keys.product(name, depends), arrays)
+        self._ledger.save_arrays(name, self._keys.product(name, depends), arrays)
 
 
 def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any, Stage]:
@@ -223,6 +250,8 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     except LlaError:
         raise
     except Exception as error:
+        if problem.team.size > 1:
+            raise  # the others may be in the middle of a sum
         _log.exception("the analysis '%s' failed", entry.name)
         status, why = "failed", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
@@ -263,6 +292,22 @@ def _named(source: str) -> str:
     return source if ":" in source else Path(source).name
 
 
+def _ranks(problem: Problem) -> dict[str, Any]:
+    """Of a run on many ranks: each one's place, its share of the samples, and its seconds."""
+    team = problem.team
+    if team.size == 1:
+        return {}
+    share = team.share(len(problem.data))
+    own = {
+        "rank": team.rank,
+        "host": platform.node(),
+        "device": str(problem.device),
+        "samples": [share.start, share.stop],
+        "seconds": {name: round(value, 3) for name, value in sorted(team.seconds.items())},
+    }
+    return {"ranks": team.gather(own)}
+
+
 def _provenance(
     problem: Problem, settings: Settings, started: datetime, command: Sequence[str]
 ) -> dict[str, Any]:
@@ -280,6 +325,7 @@ def _provenance(
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
         "batch_norm": problem.batch_norm,
+        **_ranks(problem),
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {

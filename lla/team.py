@@ -8,14 +8,16 @@ put together. A run on its own is a team of one, :data:`ALONE`, which does nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+
+from lla.errors import LlaError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ALONE", "Alone", "Team", "share_of"]
+__all__ = ["ALONE", "Alone", "Team", "by_first", "share_of"]
 
 T = TypeVar("T")
 
@@ -71,6 +73,26 @@ class Team(Protocol):
 
     def timed(self, what: str) -> AbstractContextManager[None]:
         """Add the seconds within to ``seconds``."""
+
+
+def by_first(team: Team, action: Callable[[], T]) -> T:
+    """What rank 0 finds, on every rank: of what is measured, or lies in files.
+
+    Raises:
+        LlaError: What rank 0 raised of that kind, on every rank.
+    """
+    if team.size == 1:
+        return action()
+    found: tuple[T | None, LlaError | None] = (None, None)
+    if team.rank == 0:
+        try:
+            found = action(), None
+        except LlaError as error:
+            found = None, error
+    value, raised = team.broadcast(found)
+    if raised is not None:
+        raise raised
+    return cast(T, value)
 
 
 def share_of(count: int, rank: int, size: int) -> slice:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lla.curvature.hessian import Hessian
-from lla.curvature.ways import ONE_BY_ONE, Way
-from lla.errors import ConfigurationError
+from lla.curvature.ways import ONE_BY_ONE, Way, lacks_second_derivative
+from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Batch
 from lla.problem.sharded import ShardedProblem
 
@@ -58,6 +58,18 @@ class ShardedHessian(Hessian):
         problem = self._whole
         product, weight = super()._summed(problem.share_of(block))
         return problem.whole_of(product), weight.to(problem.home)
+
+    def _attempt(
+        self, block: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, RuntimeError | NoSecondDerivativeError | None]:
+        """The products; what stops one rank stops the run, because the others wait for it."""
+        try:
+            with self.team.timed("products"):
+                return *self._summed(block), None
+        except RuntimeError as error:
+            if lacks_second_derivative(error):
+                raise self._undifferentiable(str(error)) from error
+            raise
 
     def _step_down(self) -> bool:
         """Nothing can be given up by one rank while others wait for it in the middle of a pass."""

@@ -300,7 +300,9 @@ def _assemble(
     else:
         theta, shards = sharded(module, space, sharing, torch.device(device), kind)
         objective = Objective(module, function)
-        problem = ShardedProblem(objective=objective, theta=theta, shards=shards, **stated)
+        problem = ShardedProblem(
+            objective=objective, theta=theta, shards=shards, team=sharing, **stated
+        )
     with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
         check(problem)
     return problem

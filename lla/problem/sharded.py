@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -22,13 +22,14 @@ from lla.team import Team
 
 __all__ = ["Shards", "ShardedProblem", "sharded"]
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Shards:
     """What a rank holds of the parameters.
 
     Attributes:
-        team: The ranks.
         layout: How the analysed parameters are cut, in θ's order.
         parts: All parameters: the analysed ones in θ's order, then the others.
         frozen: This rank's pieces of the others.
@@ -37,7 +38,6 @@ class Shards:
         meter: What this rank has put together.
     """
 
-    team: Team
     layout: Layout
     parts: tuple[Part, ...]
     frozen: tuple[torch.Tensor, ...]
@@ -48,7 +48,7 @@ class Shards:
     @contextmanager
     def at(self, share: torch.Tensor) -> Iterator[None]:
         """Within it, the network's analysed parameters are those of all ranks' shares (S,)."""
-        pieces = (*share.split(list(self.layout.pieces)), *self.frozen)
+        pieces = (*torch.split(share, list(self.layout.pieces)), *self.frozen)
         before = self.shelf.whole
         self.shelf.whole = lambda position: gathered(pieces[position], self.parts[position])
         try:
@@ -80,6 +80,7 @@ class ShardedProblem(Problem):
         )
         objective = Objective(module, problem.objective.loss)
         known = {**vars(problem), "objective": objective, "theta": theta, "relatives": None}
+        known["team"] = team
         return cls(**known, shards=shards)
 
     @property
@@ -87,13 +88,39 @@ class ShardedProblem(Problem):
         """Where vectors of all parameters are: in host memory, which holds more of them."""
         return self.shards.home
 
+    def share(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
+        """All batches, on every rank: it is :meth:`terms` that cuts each of them."""
+        yield from self.batches(given)
+
+    def summed(self, sums: torch.Tensor) -> torch.Tensor:
+        """The sums: they are of all ranks already."""
+        return sums
+
+    def decided(self, action: Callable[[Problem], T]) -> T:
+        """What rank 0 finds; all ranks act, because none has a problem by itself."""
+        return self.team.broadcast(action(self))
+
+    def others(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Parameters that are not analysed, put together one by one, and buffers."""
+        frozen = self.shards.parts[len(self.space.names) :]
+        for part, piece in zip(frozen, self.shards.frozen, strict=True):
+            yield part.name, part.joined(piece)
+        yield from self.module.named_buffers()
+
+    def alone(self) -> Problem:
+        """Refused: a rank by itself has no network."""
+        raise ConfigurationError(
+            "parameters that are shared among ranks cannot be used by one rank alone",
+            "leave --shard-parameters out",
+        )
+
     def share_of(self, vectors: torch.Tensor) -> torch.Tensor:
         """This rank's share of vectors of all parameters, on the device: (…, P) to (…, S)."""
         return self.shards.layout.share_of(vectors).to(self.theta.device)
 
     def whole_of(self, shares: torch.Tensor) -> torch.Tensor:
         """The vectors of which each rank has its share, at home: (…, S) to (…, P)."""
-        return self.shards.layout.whole_of(shares.to(self.home), self.shards.team)
+        return self.shards.layout.whole_of(shares.to(self.home), self.team)
 
     def terms(
         self,
@@ -106,7 +133,7 @@ class ShardedProblem(Problem):
         Differentiable by ``theta``, the rank's share of the parameters, shape (S,), if all ranks
         differentiate.
         """
-        team = self.shards.team
+        team = self.team
         share = team.share(batch.samples)
         idle = share.start == share.stop
         # All have to put parameters together, with samples or without.
@@ -218,7 +245,7 @@ def sharded(
     shelf = Shelf()
     put_away(module, {named[name]: position for position, name in enumerate(order)}, shelf)
     theta = torch.empty(layout.share, dtype=kind, device=device)
-    pieces = theta.split(list(layout.pieces))
+    pieces = torch.split(theta, list(layout.pieces))
     frozen = []
     for position, name in enumerate(order):
         whole = named.pop(name).detach().reshape(-1)
@@ -229,7 +256,7 @@ def sharded(
             frozen.append(piece.to(device=device, dtype=kind))
     _place_buffers(module, device, kind)
     home = torch.device("cpu")
-    return theta, Shards(team, layout, parts, tuple(frozen), shelf, home, meter)
+    return theta, Shards(layout, parts, tuple(frozen), shelf, home, meter)
 
 
 def _place_buffers(module: nn.Module, device: torch.device, kind: torch.dtype) -> None:

@@ -181,7 +181,7 @@ def forgetting(meter: Meter) -> Iterator[None]:
         if source is None or saved.dtype != source.piece.dtype:
             meter.saved += saved.untyped_storage().nbytes()
             return saved
-        return _Remembered(source, saved.shape, saved.stride(), saved.storage_offset())
+        return _Remembered(source, saved.shape, saved.stride(), int(saved.storage_offset()))
 
     def unpack(found: torch.Tensor | _Remembered) -> torch.Tensor:
         if isinstance(found, torch.Tensor):

@@ -68,7 +68,7 @@ class Layout:
     def whole_of(self, shares: torch.Tensor, team: Team) -> torch.Tensor:
         """The vectors of all parameters of which each rank has its share: (…, S) to (…, P)."""
         joined = team.joined(shares, self.ranks * self.share)
-        joined = joined.unflatten(-1, (self.ranks, self.share))
+        joined = joined.view(*shares.shape[:-1], self.ranks, self.share)
         found = shares.new_empty((*shares.shape[:-1], self.size))
         start = at = 0
         for size, piece in zip(self.sizes, self.pieces, strict=True):
