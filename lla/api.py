@@ -14,12 +14,13 @@ from torch import nn
 from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
 from lla.ledger import Ledger, Target
-from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
+from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device, sharing_of
 from lla.problem import Data, DataSpec, LossSpec, ModelSpec, Training
 from lla.problem.assembly import refuse_no_network
 from lla.problem.live import Problem
 from lla.problem.problem import Problem as AnyProblem
 from lla.problem.recipe import Statistics
+from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
 from lla.report.storage import refuse_target
@@ -111,8 +112,9 @@ def analyze(
     fixed = batch_size is not None or problem is model
     run = _as_run(resolved, problem, fixed=fixed)
     facts = _facts(problem)
+    sharing = sharing_of(run, problem.device, team)
     if team.size > 1:
-        problem = problem.shared_by(team)
+        problem = ShardedProblem.of(problem, team) if sharing.certain else problem.shared_by(team)
     with _ledger(resume, team) as ledger:
         report = analyze_problem(problem, facts, run, progress=progress, ledger=ledger)
         return _delivered(report, ledger, team)
@@ -193,5 +195,5 @@ def _as_run(resolved: Settings, problem: AnyProblem, *, fixed: bool) -> Settings
 
 
 def _facts(problem: AnyProblem) -> CheckpointFacts:
-    digest = hashlib.sha256(problem.theta.cpu().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(problem.whole_of(problem.theta).cpu().numpy().tobytes()).hexdigest()
     return CheckpointFacts("", digest, type(problem.module).__name__, problem.space.size)

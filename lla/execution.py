@@ -13,29 +13,35 @@ from lla.analyses.registry import available
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import Needs, Plan, make_plan, planned
+from lla.curvature.sharded_plan import make_sharded_plan
 from lla.keys import digest_of
 from lla.ledger import Ledger, TeamLedger
 from lla.problem import Problem
+from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.settings import Settings
-from lla.team import ALONE, Team, by_first
+from lla.team import ALONE, Team
 
-__all__ = ["followed", "measured", "numbers_of", "sections_of", "workspace_of"]
+__all__ = ["followed", "measured", "memory_of", "numbers_of", "sections_of", "workspace_of"]
 
 
 def workspace_of(
     settings: Settings, device: torch.device, progress: Progress, team: Team = ALONE
 ) -> Workspace:
     """The workspace of a run, without a plan yet."""
-    memory = settings.run.memory or _half_of_memory(device)
     return Workspace(
         configs=settings.analyses,
         seed=settings.run.seed,
         confidence=settings.run.confidence,
         tolerance=settings.run.tolerance,
-        memory=team.smallest(memory),
+        memory=memory_of(settings, device, team),
         progress=progress,
     )
+
+
+def memory_of(settings: Settings, device: torch.device, team: Team = ALONE) -> int:
+    """Bytes that the ranks on one machine, or on one GPU, may take together."""
+    return team.smallest(settings.run.memory or _half_of_memory(device))
 
 
 def sections_of(workspace: Workspace, settings: Settings) -> dict[str, dict[str, Any]]:
@@ -64,8 +70,10 @@ def measured(problem: Problem, workspace: Workspace, settings: Settings) -> Plan
 def _made(problem: Problem, memory: int, needs: Needs, **options: Any) -> Plan:
     """A plan as rank 0 measures it."""
     team = problem.team
+    if isinstance(problem, ShardedProblem):
+        return team.broadcast(make_sharded_plan(problem, memory, needs, **options))
     options |= {"ranks": team.size, "neighbours": team.neighbours}
-    return by_first(team, lambda: make_plan(problem.alone(), memory, needs, **options))
+    return problem.decided(lambda alone: make_plan(alone, memory, needs, **options))
 
 
 def followed(

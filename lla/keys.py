@@ -35,7 +35,10 @@ _PROBED = 8
 _BESIDE = 0.1  # of the mean absolute parameter
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 # What to run, and how: neither changes a number but through the plan, which counts by itself.
-_NO_NUMBERS = ("only", "skip", "memory", "threads", "method", "together", "products", "device")
+_NO_NUMBERS = (
+    *("only", "skip", "memory", "threads", "method", "together", "products", "device"),
+    "shard_parameters",
+)
 
 
 def digest_of(facts: Any) -> str:

@@ -22,18 +22,33 @@ from lla.analyses.keeping import Arrays
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
 from lla.errors import ConfigurationError, InterruptedRunError, LlaError, NotApplicableError
-from lla.execution import followed, measured, numbers_of, sections_of, workspace_of
+from lla.execution import (
+    followed,
+    measured,
+    memory_of,
+    numbers_of,
+    sections_of,
+    workspace_of,
+)
 from lla.keys import Keys, base_key
 from lla.ledger import Found, Ledger, TeamLedger
 from lla.problem import Problem, build
+from lla.problem.sharded import ShardedProblem, Sharing
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import RunSettings, Settings
-from lla.team import ALONE, Team, by_first
+from lla.team import ALONE, Team, Turns
 
 _log = logging.getLogger("lla")
 
-__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare", "refuse_unusable"]
+__all__ = [
+    "analyze_checkpoint",
+    "analyze_problem",
+    "choose_device",
+    "prepare",
+    "refuse_unusable",
+    "sharing_of",
+]
 
 
 def analyze_checkpoint(
@@ -85,7 +100,28 @@ def prepare(
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
+    sharing = sharing_of(settings, torch.device(device), team)
+    with Turns(team if settings.run.shard_parameters else ALONE) as turns:
+        return _loaded(path, settings, device, trust, team, sharing, turns)
+
+
+def _loaded(
+    path: str | Path,
+    settings: Settings,
+    device: str,
+    trust: checkpoints.Trust | None,
+    team: Team,
+    sharing: Sharing,
+    turns: Turns,
+) -> tuple[Problem, CheckpointFacts, Settings]:
     checkpoint = checkpoints.load(path, weights=settings.model.weights, trust=trust)
+
+    def let_go() -> None:
+        """This rank has its share: what was read is freed before the next one reads."""
+        if isinstance(checkpoint.tensors, dict):
+            checkpoint.tensors.clear()
+        turns.next()
+
     settings = settings.with_facts(checkpoint.facts)
     problem = build(
         checkpoint,
@@ -98,6 +134,7 @@ def prepare(
         device=device,
         dtype=settings.run.dtype,
         seed=settings.run.seed,
+        sharing=replace(sharing, placed=let_go),
     )
     facts = CheckpointFacts(
         path=str(path),
@@ -105,7 +142,28 @@ def prepare(
         format=checkpoint.format,
         parameters=problem.space.size,
     )
-    return problem.shared_by(team) if team.size > 1 else problem, facts, settings
+    if team.size > 1 and not isinstance(problem, ShardedProblem):
+        problem = problem.shared_by(team)
+    return problem, facts, settings
+
+
+def sharing_of(settings: Settings, device: torch.device, team: Team) -> Sharing:
+    """Whether the ranks share the parameters: where that is asked for, or one cannot hold them.
+
+    Raises:
+        ConfigurationError: It is asked for, and there is one rank.
+    """
+    stated = settings.run.shard_parameters
+    if stated and team.size == 1:
+        raise ConfigurationError(
+            "parameters can be shared among ranks only, and this is one process alone",
+            "start several: torchrun --nproc-per-node 2 -m lla_cli …, or leave "
+            "--shard-parameters out",
+        )
+    if stated is False or team.size == 1:
+        return Sharing()
+    memory = memory_of(settings, device, team) // team.neighbours
+    return Sharing(team, 0 if stated else memory)
 
 
 def analyze_problem(
@@ -143,7 +201,7 @@ def analyze_problem(
     recorded = None
     shared = TeamLedger(team, ledger) if team.any(ledger is not None) else None
     if shared:
-        base = by_first(team, lambda: base_key(problem.alone(), facts, settings))
+        base = problem.decided(lambda one: base_key(one, facts, settings))
         plan, execution = followed(problem, workspace, settings, base, shared)
         keys = Keys(base, numbers_of(plan, workspace), sections_of(workspace, settings))
         execution["run"] = keys.run
@@ -243,6 +301,11 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     begin = time.perf_counter()
     result, status, why = None, "done", ""
     try:
+        if isinstance(problem, ShardedProblem) and not entry.sharded:
+            raise NotApplicableError(
+                "it needs all parameters at once, and they are shared among ranks (the baseline "
+                "and the spectrum can do with shares)"
+            )
         config = workspace.config(entry.name, entry.config)
         result = imported(entry.run)(problem, config, workspace)
     except NotApplicableError as error:

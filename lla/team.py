@@ -17,7 +17,7 @@ from lla.errors import LlaError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ALONE", "Alone", "Team", "by_first", "share_of"]
+__all__ = ["ALONE", "Alone", "Team", "Turns", "by_first", "share_of"]
 
 T = TypeVar("T")
 
@@ -93,6 +93,34 @@ def by_first(team: Team, action: Callable[[], T]) -> T:
     if raised is not None:
         raise raised
     return cast(T, value)
+
+
+class Turns:
+    """Ranks do the first part of a block one after another, so that memory is taken by one.
+
+    Each has to call :meth:`next` where its part ends.
+    """
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self._waiting = True
+
+    def __enter__(self) -> Turns:
+        for _ in range(self._team.rank):
+            self._team.barrier()
+        return self
+
+    def next(self) -> None:
+        """Let the next rank go on, and wait until all have come here."""
+        if self._waiting:
+            self._waiting = False
+            for _ in range(self._team.size - self._team.rank):
+                self._team.barrier()
+
+    def __exit__(self, *about: object) -> None:
+        # A rank that fails ends the run: nobody waits for the others then.
+        if about[0] is None:
+            self.next()
 
 
 def share_of(count: int, rank: int, size: int) -> slice:

@@ -32,12 +32,13 @@ from lla.problem.recipe import (
     Training,
     valid_facts,
 )
-from lla.problem.sharded import ShardedProblem, sharded
+from lla.problem.sharded import ShardedProblem, Sharing, sharded
 from lla.sources import with_options
-from lla.team import Team
 from lla.validation import first_mistake
 
 __all__ = ["build", "from_objects", "refuse_no_network"]
+
+_UNSHARED = Sharing()
 
 
 def build(
@@ -52,6 +53,7 @@ def build(
     device: str = "cpu",
     dtype: str = "float32",
     seed: int = 0,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     """The problem that a checkpoint and a recipe state.
 
@@ -66,6 +68,8 @@ def build(
         device: A torch device.
         dtype: "float32" or "float64".
         seed: Seed of a data subset.
+        sharing: Whether ranks share the parameters; all of them call this alike. A shared problem
+            has no relatives, and no optimizer's moments.
 
     Raises:
         ConfigurationError: Something named does not exist.
@@ -73,12 +77,14 @@ def build(
         ProblemError: Model, data and loss do not fit together.
     """
     function = resolve_loss(loss, folder)
-    module = make_model(model, checkpoint, folder, device)
+    module = make_model(model, checkpoint, folder, "cpu" if sharing.certain else device)
     needs_targets = not isinstance(function, BatchLoss)
     samples = load_data(data, folder, seed, needs_targets=needs_targets)
     stated = "batch_size" in data.model_fields_set
     samples = _coupled_by(model.batch_norm, module, samples, stated=stated)
-    problem = _assemble(module, samples, function, loss, training, params, device, dtype)
+    problem = _assemble(module, samples, function, loss, training, params, device, dtype, sharing)
+    if isinstance(problem, ShardedProblem):
+        return problem
 
     def at(path: str) -> Problem:
         other = load(path, weights=model.weights)
@@ -160,7 +166,7 @@ def from_objects(
     dtype: str = "float32",
     batch_norm: Statistics = "running",
     domains: Mapping[str, Data] | None = None,
-    sharing: Team | None = None,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     """The problem that live objects state; the caller's module is copied, never changed.
 
@@ -180,7 +186,7 @@ def from_objects(
         batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
             samples, as one batch.
         domains: Further data by name, of the forms of ``data``: what ``align`` compares.
-        sharing: Ranks that each are to hold a share of the parameters; all call this alike.
+        sharing: Whether ranks share the parameters; all of them call this alike.
 
     Raises:
         ConfigurationError: The data is of no known form; or batch norm cannot take the statistics
@@ -281,7 +287,7 @@ def _assemble(
     params: Sequence[str],
     device: str,
     dtype: str,
-    sharing: Team | None = None,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     kind = torch.float64 if dtype == "float64" else torch.float32
     space = ParameterSpace.of(module, params)
@@ -293,19 +299,32 @@ def _assemble(
         "loss_args": dict(loss.args),
     }
     problem: Problem
-    if sharing is None:
+    team = sharing.team_for(module, kind)
+    if team is None:
         module = module.to(device=device, dtype=kind)
         theta = space.flat(module)
         problem = Problem(objective=Objective(module, function), theta=theta, **stated)
     else:
-        theta, shards = sharded(module, space, sharing, torch.device(device), kind)
+        _refuse_coupled(module)
+        theta, shards = sharded(module, space, team, torch.device(device), kind)
         objective = Objective(module, function)
         problem = ShardedProblem(
-            objective=objective, theta=theta, shards=shards, team=sharing, **stated
+            objective=objective, theta=theta, shards=shards, team=team, **stated
         )
+        sharing.placed()
     with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
         check(problem)
     return problem
+
+
+def _refuse_coupled(module: nn.Module) -> None:
+    layers = coupled_layers(module)
+    if layers:
+        raise ConfigurationError(
+            f"{some(layers)} normalize by the statistics of all samples together, and where ranks "
+            "share the parameters, each puts its own samples through",
+            "leave --shard-parameters out, or take running statistics: --batch-norm running",
+        )
 
 
 def _placed(data: Dataset, device: str, kind: torch.dtype) -> Dataset:

@@ -57,6 +57,18 @@ def copied(module: M) -> M:
         return copy.deepcopy(module)
 
 
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Switch cuDNN off; ``cudnn.flags`` does so too, but refuses where TF32 was set as it is now."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.enabled
+    cudnn.enabled = False
+    try:
+        yield
+    finally:
+        cudnn.enabled = before
+
+
 class Batch(NamedTuple):
     """Some samples.
 
@@ -446,7 +458,7 @@ class Problem:
         with ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(_without_cudnn())
             yield
 
     @property

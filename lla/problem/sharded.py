@@ -18,11 +18,42 @@ from lla.problem.problem import Batch, Objective, Problem, Terms, copied
 from lla.problem.sharding.gathering import Meter, Part, forgetting, gathered, summed
 from lla.problem.sharding.layout import Layout
 from lla.problem.sharding.modules import Shelf, put_away, shelf_of
-from lla.team import Team
+from lla.team import ALONE, Team
 
-__all__ = ["Shards", "ShardedProblem", "sharded"]
+__all__ = ["ShardedProblem", "Shards", "Sharing", "sharded"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether ranks are to share the parameters of a network that is about to be placed.
+
+    Attributes:
+        team: The ranks; one alone shares nothing.
+        memory: Bytes of a rank's device; the parameters are shared where it does not hold them.
+        placed: Called where the network as a whole is let go of.
+    """
+
+    team: Team = ALONE
+    memory: int = 0
+    placed: Callable[[], None] = lambda: None
+
+    @property
+    def certain(self) -> bool:
+        """Whether they do, however small the network is."""
+        return self.team.size > 1 and not self.memory
+
+    def team_for(self, module: nn.Module, kind: torch.dtype) -> Team | None:
+        """The ranks that share the network's parameters, or None.
+
+        Without sharing, a device holds the network, θ, the leaf that is differentiated by and a
+        gradient; beside a float32 network, the first three in float64, to certify with.
+        """
+        count = sum(parameter.numel() for parameter in module.parameters())
+        certifying = 0 if kind == torch.float64 else 3 * torch.float64.itemsize
+        needed = count * (4 * kind.itemsize + certifying)
+        return self.team if self.team.size > 1 and needed > self.memory else None
 
 
 @dataclass(frozen=True)
@@ -203,6 +234,7 @@ def _refuse_disorder(sums: torch.Tensor, team: Team) -> None:
     Args:
         sums: Σ d and Σ d² of the ranks' digests d, whole numbers: n Σ d² = (Σ d)² if and only if
             all n are equal, and all ranks see whether they are.
+        team: The ranks.
 
     Raises:
         ProblemError: They did not.
