@@ -16,6 +16,7 @@ from lla.pipeline import prepare, refuse_unusable
 from lla.progress import Silent
 from lla.report import CheckpointFacts
 from lla.settings import Settings
+from lla.team import ALONE, Team
 
 __all__ = ["Foresight", "foresee"]
 
@@ -50,16 +51,18 @@ class Foresight:
         }
 
 
-def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None) -> Foresight:
+def foresee(
+    path: str | Path, settings: Settings, *, trust: Trust | None = None, team: Team = ALONE
+) -> Foresight:
     """Load a checkpoint, measure the plan, and predict what each analysis takes.
 
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    problem, facts, settings = prepare(path, settings, trust=trust)
+    problem, facts, settings = prepare(path, settings, trust=trust, team=team)
     entries = settings.selected()
     refuse_unusable(entries, problem, settings)
-    workspace = workspace_of(settings, problem.device, Silent())
+    workspace = workspace_of(settings, problem.device, Silent(), team)
     plan = measured(problem, workspace, settings)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))

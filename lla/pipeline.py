@@ -211,6 +211,7 @@ def analyze_problem(
         plan = measured(problem, workspace, settings)
     workspace.measured = plan
     problem = planned(problem, plan)
+    _tell_share(problem)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
@@ -231,6 +232,7 @@ def analyze_problem(
         stages[entry.name] = stage
         if result is not None:
             results[entry.name] = result
+    _tell_seconds(team)
     return Report(
         checkpoint=facts,
         results=results,
@@ -353,6 +355,25 @@ def choose_device(name: str) -> str:
 def _named(source: str) -> str:
     """A data source for people: a file's name without its folders; a name behind a scheme whole."""
     return source if ":" in source else Path(source).name
+
+
+def _tell_share(problem: Problem) -> None:
+    """Log what is this rank's."""
+    team, count = problem.team, len(problem.data)
+    if team.size > 1:
+        share = team.share(count)
+        _log.info(
+            "rank %d of %d on %s: samples %d to %d of %d, %d threads",
+            *(team.rank, team.size, problem.device, share.start + 1, share.stop, count),
+            torch.get_num_threads(),
+        )
+
+
+def _tell_seconds(team: Team) -> None:
+    """Log what this rank's time went into; "waiting" is for the others, in sums."""
+    if team.size > 1:
+        spent = (f"{name} {value:.2f}" for name, value in sorted(team.seconds.items()))
+        _log.info("rank %d of %d, seconds: %s", team.rank, team.size, ", ".join(spent))
 
 
 def _ranks(problem: Problem) -> dict[str, Any]:

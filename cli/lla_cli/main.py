@@ -18,6 +18,7 @@ from lla_cli import (
     inspect,
     page,
     plot,
+    ranks,
     show,
     surroundings,
 )
@@ -50,4 +51,5 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
     sys.argv[0] = "lla"
-    app()
+    with ranks.speaking_once():
+        app()
