@@ -196,6 +196,7 @@ class ShardedProblem(Problem):
         objective = copied(self.objective)
         _place_buffers(objective, self.theta.device, kind)
         shelf = shelf_of(objective.module)
+        shelf.kind = kind
         return self.altered(
             objective=objective,
             theta=self.theta.to(kind),
@@ -274,7 +275,7 @@ def sharded(
     meter, layout = Meter(), Layout.of(space.sizes, team)
     rest = Layout.of([named[name].numel() for name in others], team)
     parts = tuple(Part(name, named[name].shape, team, meter) for name in order)
-    shelf = Shelf()
+    shelf = Shelf([part.shape for part in parts], kind)
     put_away(module, {named[name]: position for position, name in enumerate(order)}, shelf)
     theta = torch.empty(layout.share, dtype=kind, device=device)
     pieces = torch.split(theta, list(layout.pieces))

@@ -54,6 +54,7 @@ def test_as_one_process(name: str, ranks: int, chunk: int) -> None:
     def one(team: Team) -> None:
         problem = ShardedProblem.of(alone, team)
         assert problem.space == alone.space
+        assert repr(problem.module) == repr(alone.module)
         assert len(problem.theta) <= size / ranks + len(alone.space.names)
         found = problem.evaluate(problem.theta)
         assert found.loss == pytest.approx(evaluation.loss, rel=1e-12)

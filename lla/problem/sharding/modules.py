@@ -6,7 +6,7 @@ other modules use, tied ones, and those that ``parameters()`` lists are no speci
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,15 +23,25 @@ class Shelf:
     """What modules look at: a parameter's whole by its position.
 
     Attributes:
-        whole: Puts the parameter of a position together; None where parameters have no values.
+        shapes: The parameters' shapes.
+        kind: Their dtype.
+        whole: Puts the parameter of a position together; None between calls of the network, when
+            parameters have shapes and no values: whoever computes with them fails.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shapes: Sequence[torch.Size], kind: torch.dtype) -> None:
+        self.shapes, self.kind = shapes, kind
         self.whole: Callable[[int], torch.Tensor] | None = None
 
+    def look(self, position: int) -> torch.Tensor:
+        """The parameter of a position."""
+        if self.whole is None:
+            return torch.empty(self.shapes[position], dtype=self.kind, device="meta")
+        return self.whole(position)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Shelf:
-        """An empty one: what it looks at belongs to the call that is being made."""
-        return Shelf()
+        """One without values: what it looks at belongs to the call that is being made."""
+        return Shelf(self.shapes, self.kind)
 
 
 def put_away(root: nn.Module, positions: Mapping[nn.Parameter, int], shelf: Shelf) -> None:
@@ -120,9 +130,7 @@ def _looking(kind: type, names: tuple[str, ...], lists: tuple[str, ...]) -> type
     def one(name: str) -> property:
         def get(self: Any) -> torch.Tensor:
             shelf, own, _ = self.__dict__[_SHELF]
-            if shelf.whole is None:
-                raise AttributeError(f"{name} is shared among ranks, and is not put together here")
-            found: torch.Tensor = shelf.whole(dict(own)[name])
+            found: torch.Tensor = shelf.look(dict(own)[name])
             return found
 
         return property(get)
@@ -131,7 +139,7 @@ def _looking(kind: type, names: tuple[str, ...], lists: tuple[str, ...]) -> type
         def get(self: Any) -> list[Any]:
             shelf, _, listed = self.__dict__[_SHELF]
             return [
-                item.value if isinstance(item, _Plain) else shelf.whole and shelf.whole(item)
+                item.value if isinstance(item, _Plain) else shelf.look(item)
                 for item in listed[name]
             ]
 
