@@ -12,7 +12,7 @@ from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
 from lla.curvature.plan import Costs, Plan, planned
 from lla.execution import measured, workspace_of
-from lla.pipeline import prepare, refuse_unusable
+from lla.pipeline import applicable, prepare, refuse_unusable
 from lla.progress import Silent
 from lla.report import CheckpointFacts
 from lla.settings import Settings
@@ -68,7 +68,7 @@ def foresee(
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False
     for entry in entries:
-        if not entry.work:
+        if not entry.work or not applicable(entry, problem):
             continue
         config = workspace.config(entry.name, entry.config)
         works: tuple[Work, Work] = imported(entry.work)(problem, config)

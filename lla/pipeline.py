@@ -249,9 +249,14 @@ def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Set
         LlaError: A file cannot be read, or does not fit the problem.
     """
     for entry in entries:
-        if entry.check:
+        if entry.check and applicable(entry, problem):
             config = settings.analyses.get(entry.name) or entry.config()
             imported(entry.check)(problem, config)
+
+
+def applicable(entry: Analysis, problem: Problem) -> bool:
+    """Whether an analysis can do with what a rank holds of the parameters."""
+    return entry.sharded or not isinstance(problem, ShardedProblem)
 
 
 def _agreed(team: Team, stop: Callable[[], None]) -> Callable[[], None]:
@@ -303,7 +308,7 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     begin = time.perf_counter()
     result, status, why = None, "done", ""
     try:
-        if isinstance(problem, ShardedProblem) and not entry.sharded:
+        if not applicable(entry, problem):
             raise NotApplicableError(
                 "it needs all parameters at once, and they are shared among ranks (the baseline "
                 "and the spectrum can do with shares)"
@@ -377,16 +382,19 @@ def _tell_seconds(team: Team) -> None:
 
 
 def _ranks(problem: Problem) -> dict[str, Any]:
-    """Of a run on many ranks: each one's place, its share of the samples, and its seconds."""
+    """Of a run on many ranks: each one's place, its share of samples or parameters, its seconds."""
     team = problem.team
     if team.size == 1:
         return {}
     share = team.share(len(problem.data))
+    held: dict[str, Any] = {"samples": [share.start, share.stop]}
+    if isinstance(problem, ShardedProblem):
+        held = problem.held()
     own = {
         "rank": team.rank,
         "host": platform.node(),
         "device": str(problem.device),
-        "samples": [share.start, share.stop],
+        **held,
         "seconds": {name: round(value, 3) for name, value in sorted(team.seconds.items())},
     }
     return {"ranks": team.gather(own)}

@@ -80,6 +80,7 @@ def make_sharded_plan(
     if rows < least:
         raise _too_small("host", problem, int(least * row / _SHARE) - host)
     rows = min(needs.rows, rows)
+    costs = _costs(problem, way, chunk)
     held = budget.used + _TRANSIENT * graph + ((rows * row + budget.vectors) if budget.one else 0)
     return Plan(
         chunk=chunk,
@@ -89,7 +90,7 @@ def make_sharded_plan(
         on_host=problem.home != problem.device,
         memory=memory,
         predicted=team.neighbours * held,
-        costs=found.costs,
+        costs=costs,
     )
 
 
@@ -132,40 +133,46 @@ class _Budget:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a pass holds on this rank besides parameters, and what passes take.
+    """What a pass holds on this rank besides parameters.
 
     Attributes:
         fixed: Bytes whatever the number of samples.
         per_sample: Bytes for each sample of this rank.
-        costs: Seconds over all samples.
     """
 
     fixed: int
     per_sample: int
-    costs: Costs
 
 
 def _measured(problem: ShardedProblem, way: Way) -> _Measured:
     """From products of one sample and of two on each rank."""
     team, meter = problem.team, problem.shards.meter
     vector = torch.zeros(problem.space.size, dtype=torch.float64, device=problem.home)
-    found, seconds = [], 0.0
+    found = []
     count = min(2 * team.size, len(problem.data))
     with kernels_of(way.precision):
         for samples in (-(-count // 2), count):
+            before = meter.saved
             batch = next(problem.data.whole.chunks(samples))
-            operator, before = ShardedHessian(problem, [batch], way=way), meter.saved
-            seconds = _timed(lambda: operator(vector))  # noqa: B023 - called at once
-            saved = meter.saved - before
-            found.append((-(-samples // team.size), -team.smallest(-saved)))
-        scale = len(problem.data) / batch.samples
-        slope = _timed(lambda: gradient(problem, [batch]))
-        with torch.no_grad():
-            value = _timed(lambda: problem.terms(problem.theta, batch))
-    costs = Costs(scale * value, scale * slope, scale * seconds, scale * seconds)
+            ShardedHessian(problem, [batch], way=way)(vector)
+            found.append((-(-samples // team.size), -team.smallest(before - meter.saved)))
     (first, small), (second, large) = found
     each = (large - small) // (second - first) if second > first else large
-    return _Measured(max(0, large - second * each), max(1, each), costs)
+    return _Measured(max(0, large - second * each), max(1, each))
+
+
+def _costs(problem: ShardedProblem, way: Way, chunk: int) -> Costs:
+    """Seconds over all samples, from one chunk."""
+    batch = next(problem.data.whole.chunks(chunk))
+    vector = torch.zeros(problem.space.size, dtype=torch.float64, device=problem.home)
+    operator = ShardedHessian(problem, [batch], way=way)
+    with kernels_of(way.precision):
+        with torch.no_grad():
+            value = _timed(lambda: problem.terms(problem.theta, batch))
+        slope = _timed(lambda: gradient(problem, [batch]))
+        product = _timed(lambda: operator(vector))
+    scale = len(problem.data) / batch.samples
+    return Costs(scale * value, scale * slope, scale * product, scale * product)
 
 
 def _timed(action: Callable[[], object]) -> float:

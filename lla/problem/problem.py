@@ -59,7 +59,7 @@ def copied(module: M) -> M:
 
 @contextmanager
 def _without_cudnn() -> Iterator[None]:
-    """Switch cuDNN off; ``cudnn.flags`` does so too, but refuses where TF32 was set as it is now."""
+    """Switch cuDNN off; ``cudnn.flags`` does so too, but refuses where TF32 is set as here."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.enabled
     cudnn.enabled = False

@@ -119,6 +119,15 @@ class ShardedProblem(Problem):
         """Where vectors of all parameters are: in host memory, which holds more of them."""
         return self.shards.home
 
+    def held(self) -> dict[str, int]:
+        """What of the parameters this rank holds, in numbers for a report."""
+        tensors = (self.theta, *self.shards.frozen)
+        return {
+            "parameters": sum(len(tensor) for tensor in tensors),
+            "parameter_bytes": sum(tensor.untyped_storage().nbytes() for tensor in tensors),
+            "put_together_bytes_at_most": self.shards.meter.peak,
+        }
+
     def share(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
         """All batches, on every rank: it is :meth:`terms` that cuts each of them."""
         yield from self.batches(given)
