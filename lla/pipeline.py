@@ -368,8 +368,8 @@ def _tell_share(problem: Problem) -> None:
     if team.size > 1:
         share = team.share(count)
         _log.info(
-            "rank %d of %d on %s: samples %d to %d of %d, %d threads",
-            *(team.rank, team.size, problem.device, share.start + 1, share.stop, count),
+            "of %d on %s: samples %d to %d of %d, %d threads",
+            *(team.size, problem.device, share.start + 1, share.stop, count),
             torch.get_num_threads(),
         )
 
@@ -378,7 +378,7 @@ def _tell_seconds(team: Team) -> None:
     """Log what this rank's time went into; "waiting" is for the others, in sums."""
     if team.size > 1:
         spent = (f"{name} {value:.2f}" for name, value in sorted(team.seconds.items()))
-        _log.info("rank %d of %d, seconds: %s", team.rank, team.size, ", ".join(spent))
+        _log.info("of %d, seconds: %s", team.size, ", ".join(spent))
 
 
 def _ranks(problem: Problem) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from lla.curvature.ways import (
     out_of_memory,
     refuses_another,
 )
-from lla.errors import NoSecondDerivativeError
+from lla.errors import NoSecondDerivativeError, RankFailedError
 from lla.problem import Batch, Problem
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "slopes_along",
 ]
 
+Trouble = RuntimeError | NoSecondDerivativeError | RankFailedError
 G = TypeVar("G")
 T = TypeVar("T")
 
@@ -158,13 +159,11 @@ class SummedOperator(Generic[G]):
             if isinstance(error, NoSecondDerivativeError) or not self._step_down():
                 raise error
 
-    def _attempt(
-        self, block: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, RuntimeError | NoSecondDerivativeError | None]:
+    def _attempt(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Trouble | None]:
         """All ranks' sums of products and of weights, and what stopped one of them."""
         product = torch.zeros_like(block)
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
-        error: RuntimeError | NoSecondDerivativeError | None = None
+        error: Trouble | None = None
         try:
             with self.team.timed("products"):
                 product, weight = self._summed(block)
@@ -182,14 +181,23 @@ class SummedOperator(Generic[G]):
             return product, weight, error
         # In one sum with the product: whatever stops one rank, the others have to know.
         lacking = isinstance(error, NoSecondDerivativeError)
-        stopped = weight.new_tensor([float(weight), lacking, error is not None and not lacking])
-        sums = self.team.sum(torch.cat([product.flatten(), stopped]))
-        weight, lacks, full = sums[-3:]
+        told = weight.new_zeros(2 + self.team.size)
+        told[0], told[1] = weight, lacking
+        told[2 + self.team.rank] = error is not None and not lacking
+        sums = self.team.sum(torch.cat([product.flatten(), told]))
+        (weight, lacks), full = sums[block.numel() :][:2], sums[block.numel() + 2 :]
+        product = sums[: block.numel()]
         if lacks and not lacking:
             error = self._undifferentiable("another rank says so")
-        elif full and error is None:
-            error = torch.OutOfMemoryError("another rank is out of memory")
-        return sums[:-3].reshape(block.shape), weight, error
+        elif full.any() and error is None:
+            rank = int(full.argmax())
+            error = RankFailedError(
+                f"rank {rank} of {self.team.size} (counted from 0) ran out of memory, with nothing "
+                "left to give up",
+                "give more memory, or take more ranks",
+                rank=rank,
+            )
+        return product.reshape(block.shape), weight, error
 
     def _step_down(self) -> bool:
         """Give up what takes memory, cheapest first; False if nothing is left to give up."""
