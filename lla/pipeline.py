@@ -33,7 +33,8 @@ from lla.execution import (
 from lla.keys import Keys, base_key
 from lla.ledger import Found, Ledger, TeamLedger
 from lla.problem import Problem, build
-from lla.problem.sharded import ShardedProblem, Sharing
+from lla.problem.sharded import ShardedProblem
+from lla.problem.sharding.shards import Sharing
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import RunSettings, Settings
@@ -365,7 +366,13 @@ def _named(source: str) -> str:
 def _tell_share(problem: Problem) -> None:
     """Log what is this rank's."""
     team, count = problem.team, len(problem.data)
-    if team.size > 1:
+    if isinstance(problem, ShardedProblem):
+        _log.info(
+            "of %d on %s: %d of %d parameters, its share of the samples of each chunk of %d",
+            *(team.size, problem.device, problem.held()["parameters"], problem.space.size),
+            problem.data.chunk,
+        )
+    elif team.size > 1:
         share = team.share(count)
         _log.info(
             "of %d on %s: samples %d to %d of %d, %d threads",

@@ -25,6 +25,7 @@ from lla.problem import Batch, Problem
 
 __all__ = [
     "SummedOperator",
+    "Trouble",
     "differentiable",
     "measured",
     "slopes_along",

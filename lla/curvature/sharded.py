@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lla.curvature.hessian import Hessian
+from lla.curvature.operators import Trouble
 from lla.curvature.ways import ONE_BY_ONE, Way, lacks_second_derivative
-from lla.errors import ConfigurationError, NoSecondDerivativeError
+from lla.errors import ConfigurationError
 from lla.problem import Batch
 from lla.problem.sharded import ShardedProblem
 
@@ -59,9 +60,7 @@ class ShardedHessian(Hessian):
         product, weight = super()._summed(problem.share_of(block))
         return problem.whole_of(product), weight.to(problem.home)
 
-    def _attempt(
-        self, block: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, RuntimeError | NoSecondDerivativeError | None]:
+    def _attempt(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Trouble | None]:
         """The products; what stops one rank stops the run, because the others wait for it."""
         try:
             with self.team.timed("products"):

@@ -32,7 +32,8 @@ from lla.problem.recipe import (
     Training,
     valid_facts,
 )
-from lla.problem.sharded import ShardedProblem, Sharing, sharded
+from lla.problem.sharded import ShardedProblem
+from lla.problem.sharding.shards import Sharing, sharded
 from lla.sources import with_options
 from lla.validation import first_mistake
 

@@ -18,7 +18,7 @@ from lla.distributed import TorchTeam
 from lla.errors import ConfigurationError
 from lla.estimate import Estimate
 from lla.problem import from_objects
-from lla.problem.sharded import Sharing
+from lla.problem.sharding.shards import Sharing
 from tests.conftest import SAMPLES
 from tests.sharded_cases import CASES, case
 

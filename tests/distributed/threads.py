@@ -37,6 +37,9 @@ class ThreadTeam:
         assert len({part.shape for part in parts}) == 1
         return torch.stack(parts).sum(dim=0)
 
+    def summed_share(self, values: torch.Tensor) -> torch.Tensor:
+        return self.sum(values).chunk(self.size)[self.rank].clone()
+
     def smallest(self, value: int) -> int:
         return min(self.gather(value))
 
@@ -59,13 +62,13 @@ class ThreadTeam:
         yield
 
 
-def on_ranks(size: int, action: Callable[[ThreadTeam], T]) -> list[T]:
+def on_ranks(size: int, action: Callable[[Any], T], kind: type[ThreadTeam] = ThreadTeam) -> list[T]:
     """What an action gives on each of some ranks; an error of one breaks the others' waiting."""
     barrier, held = threading.Barrier(size), [None] * size
 
     def run(rank: int) -> T:
         try:
-            return action(ThreadTeam(rank, size, barrier, held))
+            return action(kind(rank, size, barrier, held))
         except BaseException:
             barrier.abort()
             raise

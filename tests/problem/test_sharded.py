@@ -17,8 +17,8 @@ from lla.problem import ParameterSpace, Problem, from_objects
 from lla.problem.problem import Objective
 from lla.problem.sharded import ShardedProblem
 from lla.team import Team
+from tests.distributed.threads import ThreadTeam, on_ranks
 from tests.sharded_cases import CASES, case
-from tests.threads import ThreadTeam, on_threads
 
 
 def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -67,7 +67,7 @@ def test_as_one_process(name: str, ranks: int, chunk: int) -> None:
         close(operator_of("hessian", problem.in_float64())(vectors[0]), wanted[0])
         assert problem.shards.meter.held == 0
 
-    on_threads(ranks, one)
+    on_ranks(ranks, one)
 
 
 class Watching(ThreadTeam):
@@ -118,7 +118,7 @@ def test_no_rank_holds_the_network(layers: int) -> None:
             assert watched.held == team.held == 0
         close(operator(vector), wanted)
 
-    on_threads(ranks, one, Watching)
+    on_ranks(ranks, one, Watching)
 
 
 class Experts(nn.Module):
@@ -141,7 +141,7 @@ def test_parameters_chosen_by_samples_are_refused() -> None:
         objective=Objective(module, alone.objective.loss), space=ParameterSpace.of(module)
     )
     with pytest.raises(ProblemError, match="depends on the samples"):
-        on_threads(
+        on_ranks(
             2,
             lambda team: operator_of("hessian", ShardedProblem.of(problem, team)).on(
                 [alone.data.whole]
