@@ -15,18 +15,20 @@ CASES = ("mlp", "decay", "conv", "attention")
 
 
 class Mlp(nn.Module):
-    """A scalar parameter, a single row, sizes that no number of ranks divides."""
+    """A scalar parameter, a single row, tied weights, sizes that no number of ranks divides."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Linear(3, 7), nn.Linear(7, 5)
-        self.last = nn.Linear(5, 1)
+        self.third, self.last = nn.Linear(5, 5), nn.Linear(5, 1)
+        self.fourth = nn.Linear(5, 5)
+        self.fourth.weight = self.third.weight
         self.scale = nn.Parameter(torch.tensor(1.3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = torch.tanh(self.first(x))
         hidden = torch.tanh(self.second(hidden) * self.scale)
-        return self.last(hidden)
+        return self.last(torch.tanh(self.fourth(torch.tanh(self.third(hidden)))))
 
 
 class Conv(nn.Module):
