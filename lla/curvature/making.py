@@ -42,8 +42,8 @@ def operator_of(
     if isinstance(problem, ShardedProblem):
         if name != "hessian":
             raise ConfigurationError(
-                f"products of {OPERATORS[name]} put all parameters together at once, and they are "
-                "shared among ranks because one device cannot hold them",
+                f"products of the {OPERATORS[name]} put all parameters together at once, and they "
+                "are shared among ranks because one device cannot hold them",
                 "leave --operator out: the Hessian is made piece by piece",
             )
         return ShardedHessian(problem, **options)
