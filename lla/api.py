@@ -14,17 +14,19 @@ from torch import nn
 from lla.checkpoint import Trust
 from lla.errors import ConfigurationError
 from lla.ledger import Ledger, Target
-from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device
+from lla.pipeline import analyze_checkpoint, analyze_problem, choose_device, sharing_of
 from lla.problem import Data, DataSpec, LossSpec, ModelSpec, Training
 from lla.problem.assembly import refuse_no_network
 from lla.problem.live import Problem
 from lla.problem.problem import Problem as AnyProblem
 from lla.problem.recipe import Statistics
+from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.report import CheckpointFacts, Report
 from lla.report.storage import refuse_target
 from lla.settings import Settings, gather, resolve
 from lla.sources import Source
+from lla.team import ALONE, Team, by_first
 
 __all__ = ["analyze"]
 
@@ -46,6 +48,7 @@ def analyze(
     trust: Trust | None = None,
     progress: Progress | None = None,
     resume: str | Path | None = None,
+    team: Team = ALONE,
 ) -> Report:
     """Analyse a network on data; the network is copied and never changed.
 
@@ -67,6 +70,9 @@ def analyze(
         progress: Told how far the run is.
         resume: The report's file, written as the command does: each analysis is kept beside it as
             it ends, and what was computed before with equal settings is taken from there.
+        team: Ranks that carry out the analysis together, as :func:`lla.distributed.joined` gives
+            them; each calls this with the same arguments, and rank 0 alone writes. Never taken
+            from the process group by itself: a training loop may analyse on one rank alone.
 
     Returns:
         The report: the same object that :func:`lla.read` gives for a report file.
@@ -87,9 +93,11 @@ def analyze(
     if isinstance(model, (str, Path)):
         _refuse(stated, "a checkpoint's recipe says it", "settings={'%s': {…}}")
         found = gather(model, recipe=Path(recipe) if recipe else None, flags=sections)
-        with found.pointing_to_recipe(), _ledger(resume) as ledger:
-            report = analyze_checkpoint(model, found, trust=trust, progress=progress, ledger=ledger)
-            return ledger.deliver(report) if ledger else report
+        with found.pointing_to_recipe(), _ledger(resume, team) as ledger:
+            report = analyze_checkpoint(
+                model, found, trust=trust, progress=progress, ledger=ledger, team=team
+            )
+            return _delivered(report, ledger, team)
     if not isinstance(model, AnyProblem):
         refuse_no_network(model)
     twice = {key: sections.get(key) for key in ("model", "data", "loss", "training")}
@@ -103,13 +111,22 @@ def analyze(
         problem = _problem(model, data, loss, training, batch_size, batch_norm, resolved)
     fixed = batch_size is not None or problem is model
     run = _as_run(resolved, problem, fixed=fixed)
-    with _ledger(resume) as ledger:
-        report = analyze_problem(problem, _facts(problem), run, progress=progress, ledger=ledger)
-        return ledger.deliver(report) if ledger else report
+    facts = _facts(problem)
+    sharing = sharing_of(run, problem.device, team)
+    if team.size > 1:
+        problem = ShardedProblem.of(problem, team) if sharing.certain else problem.shared_by(team)
+    with _ledger(resume, team) as ledger:
+        report = analyze_problem(problem, facts, run, progress=progress, ledger=ledger)
+        return _delivered(report, ledger, team)
 
 
-def _ledger(resume: str | Path | None) -> AbstractContextManager[Ledger | None]:
-    if resume is None:
+def _delivered(report: Report, ledger: Ledger | None, team: Team) -> Report:
+    """The report as rank 0 writes it, if it does."""
+    return by_first(team, lambda: ledger.deliver(report) if ledger else report)
+
+
+def _ledger(resume: str | Path | None, team: Team) -> AbstractContextManager[Ledger | None]:
+    if resume is None or team.rank:
         return nullcontext()
     refuse_target(Path(resume))
     return Ledger.opened(Target(Path(resume)))
@@ -178,5 +195,5 @@ def _as_run(resolved: Settings, problem: AnyProblem, *, fixed: bool) -> Settings
 
 
 def _facts(problem: AnyProblem) -> CheckpointFacts:
-    digest = hashlib.sha256(problem.theta.cpu().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(problem.whole_of(problem.theta).cpu().numpy().tobytes()).hexdigest()
     return CheckpointFacts("", digest, type(problem.module).__name__, problem.space.size)

@@ -21,6 +21,7 @@ __all__ = [
     "NotApplicableError",
     "NothingToDoError",
     "ProblemError",
+    "RankFailedError",
     "ReportError",
     "ReportInUseError",
     "SettingsFileError",
@@ -129,6 +130,17 @@ class InterruptedRunError(LlaError):
     def __init__(self, reason: str, remedy: str = "", exit_code: int = 130) -> None:
         super().__init__(reason, remedy)
         self.exit_code = exit_code
+
+
+class RankFailedError(LlaError):
+    """Another rank of the same run has failed: ``rank`` says which, ``exit_code`` is its own."""
+
+    def __init__(
+        self, reason: str, remedy: str = "", *, exit_code: int = 70, rank: int = 0
+    ) -> None:
+        super().__init__(reason, remedy)
+        self.exit_code = exit_code
+        self.rank = rank
 
 
 def printable(text: str) -> str:

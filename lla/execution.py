@@ -13,25 +13,35 @@ from lla.analyses.registry import available
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import Needs, Plan, make_plan, planned
+from lla.curvature.sharded_plan import make_sharded_plan
 from lla.keys import digest_of
-from lla.ledger import Ledger
+from lla.ledger import Ledger, TeamLedger
 from lla.problem import Problem
+from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.settings import Settings
+from lla.team import ALONE, Team
 
-__all__ = ["followed", "measured", "numbers_of", "sections_of", "workspace_of"]
+__all__ = ["followed", "measured", "memory_of", "numbers_of", "sections_of", "workspace_of"]
 
 
-def workspace_of(settings: Settings, device: torch.device, progress: Progress) -> Workspace:
+def workspace_of(
+    settings: Settings, device: torch.device, progress: Progress, team: Team = ALONE
+) -> Workspace:
     """The workspace of a run, without a plan yet."""
     return Workspace(
         configs=settings.analyses,
         seed=settings.run.seed,
         confidence=settings.run.confidence,
         tolerance=settings.run.tolerance,
-        memory=settings.run.memory or _half_of_memory(device),
+        memory=memory_of(settings, device, team),
         progress=progress,
     )
+
+
+def memory_of(settings: Settings, device: torch.device, team: Team = ALONE) -> int:
+    """Bytes that the ranks on one machine, or on one GPU, may take together."""
+    return team.smallest(settings.run.memory or _half_of_memory(device))
 
 
 def sections_of(workspace: Workspace, settings: Settings) -> dict[str, dict[str, Any]]:
@@ -45,11 +55,11 @@ def sections_of(workspace: Workspace, settings: Settings) -> dict[str, dict[str,
 
 def measured(problem: Problem, workspace: Workspace, settings: Settings) -> Plan:
     """How products are made, measured; what the settings state is kept."""
-    run = settings.run
-    return make_plan(
+    run, needs = settings.run, _needs(workspace)
+    return _made(
         problem,
         workspace.memory,
-        _needs(workspace),
+        needs,
         choose_chunk="data.batch_size" not in settings.origins,
         method=run.method,
         precision=run.products,
@@ -57,8 +67,21 @@ def measured(problem: Problem, workspace: Workspace, settings: Settings) -> Plan
     )
 
 
+def _made(problem: Problem, memory: int, needs: Needs, **options: Any) -> Plan:
+    """A plan as rank 0 measures it."""
+    team = problem.team
+    if isinstance(problem, ShardedProblem):
+        return team.broadcast(make_sharded_plan(problem, memory, needs, **options))
+    options |= {"ranks": team.size, "neighbours": team.neighbours}
+    return problem.decided(lambda alone: make_plan(alone, memory, needs, **options))
+
+
 def followed(
-    problem: Problem, workspace: Workspace, settings: Settings, base: str, ledger: Ledger
+    problem: Problem,
+    workspace: Workspace,
+    settings: Settings,
+    base: str,
+    ledger: Ledger | TeamLedger,
 ) -> tuple[Plan, dict[str, Any]]:
     """The plan of a former run of the same problem, or a measured one.
 
@@ -88,7 +111,7 @@ def followed(
     else:
         # Other settings hold other vectors; what was measured stays.
         known = _restored(former["plan"])
-        plan = make_plan(
+        plan = _made(
             planned(problem, known),
             workspace.memory,
             needs,
@@ -98,7 +121,7 @@ def followed(
             together=known.way.together,
         )
     stored = {"needs": dict(vars(needs)), "plan": _stored(plan)}
-    ledger.parts.save_plan(key, stored)
+    ledger.save_plan(key, stored)
     return plan, {"key": key, "plan": stored}
 
 

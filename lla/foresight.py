@@ -12,10 +12,11 @@ from lla.analyses.work import of_spectrum
 from lla.checkpoint import Trust
 from lla.curvature.plan import Costs, Plan, planned
 from lla.execution import measured, workspace_of
-from lla.pipeline import prepare, refuse_unusable
+from lla.pipeline import applicable, prepare, refuse_unusable
 from lla.progress import Silent
 from lla.report import CheckpointFacts
 from lla.settings import Settings
+from lla.team import ALONE, Team
 
 __all__ = ["Foresight", "foresee"]
 
@@ -50,22 +51,24 @@ class Foresight:
         }
 
 
-def foresee(path: str | Path, settings: Settings, *, trust: Trust | None = None) -> Foresight:
+def foresee(
+    path: str | Path, settings: Settings, *, trust: Trust | None = None, team: Team = ALONE
+) -> Foresight:
     """Load a checkpoint, measure the plan, and predict what each analysis takes.
 
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    problem, facts, settings = prepare(path, settings, trust=trust)
+    problem, facts, settings = prepare(path, settings, trust=trust, team=team)
     entries = settings.selected()
     refuse_unusable(entries, problem, settings)
-    workspace = workspace_of(settings, problem.device, Silent())
+    workspace = workspace_of(settings, problem.device, Silent(), team)
     plan = measured(problem, workspace, settings)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
     seconds, paid = {}, False
     for entry in entries:
-        if not entry.work:
+        if not entry.work or not applicable(entry, problem):
             continue
         config = workspace.config(entry.name, entry.config)
         works: tuple[Work, Work] = imported(entry.work)(problem, config)

@@ -24,7 +24,7 @@ from lla import __version__
 from lla.analyses.analysis import Analysis, imported
 from lla.checkpoint import sha256_of
 from lla.curvature import gradient
-from lla.problem import Problem
+from lla.problem import Batch, Problem
 from lla.report import CheckpointFacts
 from lla.seeding import rademacher
 from lla.settings import Settings
@@ -35,7 +35,10 @@ _PROBED = 8
 _BESIDE = 0.1  # of the mean absolute parameter
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 # What to run, and how: neither changes a number but through the plan, which counts by itself.
-_NO_NUMBERS = ("only", "skip", "memory", "threads", "method", "together", "products", "device")
+_NO_NUMBERS = (
+    *("only", "skip", "memory", "threads", "method", "together", "products", "device"),
+    "shard_parameters",
+)
 
 
 def digest_of(facts: Any) -> str:
@@ -76,11 +79,11 @@ def _space(problem: Problem) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _machine(device: torch.device) -> tuple[Any, ...]:
-    """What rounding depends on."""
+    """What rounding depends on, but for what shares out the work: threads and ranks."""
     if device.type == "cuda":
         return ("cuda", torch.cuda.get_device_name(device))
     capability = torch.backends.cpu.get_cpu_capability()
-    return (device.type, platform.machine(), capability, torch.get_num_threads())
+    return (device.type, platform.machine(), capability)
 
 
 @cache
@@ -95,11 +98,8 @@ def _source() -> str:
 
 def _tensors(problem: Problem) -> dict[str, str]:
     """Digests of θ, of the frozen parameters and of the buffers."""
-    analysed = set(problem.space.names)
-    module = problem.module
-    others = (*module.named_parameters(), *module.named_buffers())
-    found = {name: _bytes_of(tensor) for name, tensor in others if name not in analysed}
-    return {"": _bytes_of(problem.theta), **found}
+    found = {name: _bytes_of(tensor) for name, tensor in problem.others()}
+    return {"": _bytes_of(problem.whole_of(problem.theta)), **found}
 
 
 def _bytes_of(tensor: torch.Tensor) -> str:
@@ -121,17 +121,31 @@ def _behaviour(problem: Problem) -> list[str]:
     """
     count = min(_PROBED, problem.data.chunk, len(problem.data))
     batch = problem.data.whole.select(slice(0, count))
-    probe = rademacher(problem.space.size, 0, "behaviour", 0).to(problem.device)
+    probe = rademacher(problem.space.size, 0, "behaviour", 0).to(problem.home)
     theta = problem.theta
-    beside = theta + (_BESIDE * theta.abs().mean() * probe).to(theta.dtype)
+    size = problem.whole_of(theta).abs().mean()
+    beside = theta + problem.share_of((_BESIDE * size * probe).to(theta.dtype))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a run may go on with more or fewer of them
+    try:
+        numbers = _seen(problem, batch, probe, (theta, beside))
+    finally:
+        torch.set_num_threads(threads)
+    exact = problem.device.type == "cpu"
+    return [float(n).hex() if exact else f"{float(n):.2e}" for n in numbers]
+
+
+def _seen(
+    problem: Problem, batch: Batch, probe: torch.Tensor, places: tuple[torch.Tensor, ...]
+) -> list[torch.Tensor]:
+    """Loss, gradient's norm and its part along the probe, at each place."""
     numbers = []
-    for place in (theta, beside):
+    for place in places:
         with torch.no_grad():
             numbers.append(problem.terms(place, batch).total)
         slope = gradient(problem.altered(theta=place), [batch])
         numbers += [slope.norm(), probe @ slope]
-    exact = problem.device.type == "cpu"
-    return [float(n).hex() if exact else f"{float(n):.2e}" for n in numbers]
+    return numbers
 
 
 @dataclass(frozen=True)

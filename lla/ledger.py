@@ -7,20 +7,23 @@ the end. What is taken is equal in all that its numbers depend on (:mod:`lla.key
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from lla.analyses.analysis import Analysis
 from lla.analyses.registry import available
 from lla.errors import LlaError
-from lla.report.parts import Parts
+from lla.report.parts import Arrays, Parts
 from lla.report.report import Report, Stage
 from lla.report.storage import provenance_of, read, stages_of, write
+from lla.team import Team, by_first
 
-__all__ = ["Found", "Ledger", "Target", "merged"]
+__all__ = ["Found", "Ledger", "Target", "TeamLedger", "merged"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("lla")
 _AGAIN = ("done", "not_applicable")  # a stage that failed is tried again
@@ -133,6 +136,18 @@ class Ledger:
             if not self.parts.save_stage(f"stage {analysis.name}", key, result, stage):
                 self.lost.append(analysis.name)
 
+    def save_plan(self, key: str, plan: Mapping[str, Any]) -> None:
+        """Keep the plan that this run follows, in plain values."""
+        self.parts.save_plan(key, plan)
+
+    def load_arrays(self, name: str, key: str) -> Arrays | None:
+        """A product that an interrupted run kept."""
+        return self.parts.load_arrays(name, key)
+
+    def save_arrays(self, name: str, key: str, arrays: Arrays) -> None:
+        """Keep a product."""
+        self.parts.save_arrays(name, key, arrays)
+
     def deliver(self, report: Report) -> Report:
         """Write the report, with what else its file holds, and remove the side files.
 
@@ -171,6 +186,44 @@ class Ledger:
         if former.report is None:
             return aside or path, report
         return path, merged(report, former.report, taken)
+
+
+class TeamLedger:
+    """A ledger for all ranks: rank 0 reads and writes, the others are told what it has found."""
+
+    def __init__(self, team: Team, ledger: Ledger | None) -> None:
+        """Make it; the ledger is rank 0's."""
+        self._team, self._ledger = team, ledger
+
+    def plan(self, key: str) -> dict[str, Any] | None:
+        """The plan that was followed, of the same problem and computing settings."""
+        return self._found(lambda ledger: ledger.plan(key))
+
+    def stage(self, analysis: Analysis, key: str) -> Found | None:
+        """A stage as it was computed before, if it is equal in all it depends on."""
+        return self._found(lambda ledger: ledger.stage(analysis, key))
+
+    def load_arrays(self, name: str, key: str) -> Arrays | None:
+        """A product that an interrupted run kept."""
+        return self._found(lambda ledger: ledger.load_arrays(name, key))
+
+    def save_plan(self, key: str, plan: Mapping[str, Any]) -> None:
+        """Keep the plan that this run follows."""
+        if self._ledger:
+            self._ledger.save_plan(key, plan)
+
+    def save_arrays(self, name: str, key: str, arrays: Arrays) -> None:
+        """Keep a product."""
+        if self._ledger:
+            self._ledger.save_arrays(name, key, arrays)
+
+    def keep_stage(self, analysis: Analysis, key: str, result: Any, stage: Stage) -> None:
+        """Keep a stage that this run has finished."""
+        if self._ledger:
+            self._ledger.keep_stage(analysis, key, result, stage)
+
+    def _found(self, look: Callable[[Ledger], T | None]) -> T | None:
+        return by_first(self._team, lambda: look(self._ledger) if self._ledger else None)
 
 
 class _Former:

@@ -21,18 +21,35 @@ from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
-from lla.errors import ConfigurationError, LlaError, NotApplicableError
-from lla.execution import followed, measured, numbers_of, sections_of, workspace_of
+from lla.errors import ConfigurationError, InterruptedRunError, LlaError, NotApplicableError
+from lla.execution import (
+    followed,
+    measured,
+    memory_of,
+    numbers_of,
+    sections_of,
+    workspace_of,
+)
 from lla.keys import Keys, base_key
-from lla.ledger import Found, Ledger
+from lla.ledger import Found, Ledger, TeamLedger
 from lla.problem import Problem, build
+from lla.problem.sharded import ShardedProblem
+from lla.problem.sharding.shards import Sharing
 from lla.progress import Progress, Silent
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import RunSettings, Settings
+from lla.team import ALONE, Team, Turns
 
 _log = logging.getLogger("lla")
 
-__all__ = ["analyze_checkpoint", "analyze_problem", "choose_device", "prepare", "refuse_unusable"]
+__all__ = [
+    "analyze_checkpoint",
+    "analyze_problem",
+    "choose_device",
+    "prepare",
+    "refuse_unusable",
+    "sharing_of",
+]
 
 
 def analyze_checkpoint(
@@ -43,6 +60,7 @@ def analyze_checkpoint(
     progress: Progress | None = None,
     command: Sequence[str] = (),
     ledger: Ledger | None = None,
+    team: Team = ALONE,
 ) -> Report:
     """Load a checkpoint, build its problem and run the chosen analyses.
 
@@ -52,21 +70,26 @@ def analyze_checkpoint(
         trust: What in the checkpoint may be run; by default nothing.
         progress: Told how far the run is.
         command: The command line, for the report.
-        ledger: What is done already, and where each analysis is kept as it ends.
+        ledger: What is done already, and where each analysis is kept as it ends; rank 0's.
+        team: Ranks that carry out the run together.
 
     Raises:
         LlaError: The checkpoint, the data or the settings cannot be used.
     """
-    problem, facts, settings = prepare(path, settings, trust=trust)
+    problem, facts, settings = prepare(path, settings, trust=trust, team=team)
     return analyze_problem(
         problem, facts, settings, progress=progress, command=command, ledger=ledger
     )
 
 
 def prepare(
-    path: str | Path, settings: Settings, *, trust: checkpoints.Trust | None = None
+    path: str | Path,
+    settings: Settings,
+    *,
+    trust: checkpoints.Trust | None = None,
+    team: Team = ALONE,
 ) -> tuple[Problem, CheckpointFacts, Settings]:
-    """Load a checkpoint and build its problem.
+    """Load a checkpoint and build its problem, on each rank of a team.
 
     Returns:
         The problem, which checkpoint it is of, and the settings with what the checkpoint tells.
@@ -78,7 +101,28 @@ def prepare(
     device = choose_device(settings.run.device)
     if settings.run.threads:
         torch.set_num_threads(settings.run.threads)
+    sharing = sharing_of(settings, torch.device(device), team)
+    with Turns(team if settings.run.shard_parameters else ALONE) as turns:
+        return _loaded(path, settings, device, trust, team, sharing, turns)
+
+
+def _loaded(
+    path: str | Path,
+    settings: Settings,
+    device: str,
+    trust: checkpoints.Trust | None,
+    team: Team,
+    sharing: Sharing,
+    turns: Turns,
+) -> tuple[Problem, CheckpointFacts, Settings]:
     checkpoint = checkpoints.load(path, weights=settings.model.weights, trust=trust)
+
+    def let_go() -> None:
+        """This rank has its share: what was read is freed before the next one reads."""
+        if isinstance(checkpoint.tensors, dict):
+            checkpoint.tensors.clear()
+        turns.next()
+
     settings = settings.with_facts(checkpoint.facts)
     problem = build(
         checkpoint,
@@ -91,6 +135,7 @@ def prepare(
         device=device,
         dtype=settings.run.dtype,
         seed=settings.run.seed,
+        sharing=replace(sharing, placed=let_go),
     )
     facts = CheckpointFacts(
         path=str(path),
@@ -98,7 +143,28 @@ def prepare(
         format=checkpoint.format,
         parameters=problem.space.size,
     )
+    if team.size > 1 and not isinstance(problem, ShardedProblem):
+        problem = problem.shared_by(team)
     return problem, facts, settings
+
+
+def sharing_of(settings: Settings, device: torch.device, team: Team) -> Sharing:
+    """Whether the ranks share the parameters: where that is asked for, or one cannot hold them.
+
+    Raises:
+        ConfigurationError: It is asked for, and there is one rank.
+    """
+    stated = settings.run.shard_parameters
+    if stated and team.size == 1:
+        raise ConfigurationError(
+            "parameters can be shared among ranks only, and this is one process alone",
+            "start several: torchrun --nproc-per-node 2 -m lla_cli …, or leave "
+            "--shard-parameters out",
+        )
+    if stated is False or team.size == 1:
+        return Sharing()
+    memory = memory_of(settings, device, team) // team.neighbours
+    return Sharing(team, 0 if stated else memory)
 
 
 def analyze_problem(
@@ -125,29 +191,32 @@ def analyze_problem(
         ledger: What is done already, and where each analysis is kept as it ends.
         stop: Called after each unit of work; raises where the run is to end.
     """
+    team = problem.team
     listener = progress or Silent()
     entries = settings.selected(domains=bool(problem.domains))
     refuse_unusable(entries, problem, settings)
     started = datetime.now(UTC)
-    workspace = workspace_of(settings, problem.device, listener)
-    workspace.stop = stop
+    workspace = workspace_of(settings, problem.device, listener, team)
+    workspace.stop = _agreed(team, stop)
     execution: dict[str, Any] = {}
     recorded = None
-    if ledger:
-        base = base_key(problem, facts, settings)
-        plan, execution = followed(problem, workspace, settings, base, ledger)
+    shared = TeamLedger(team, ledger) if team.any(ledger is not None) else None
+    if shared:
+        base = problem.decided(lambda one: base_key(one, facts, settings))
+        plan, execution = followed(problem, workspace, settings, base, shared)
         keys = Keys(base, numbers_of(plan, workspace), sections_of(workspace, settings))
         execution["run"] = keys.run
-        recorded = _Recorded(ledger, keys)
+        recorded = _Recorded(shared, keys)
         workspace.keeper = recorded
     else:
         plan = measured(problem, workspace, settings)
     workspace.measured = plan
     problem = planned(problem, plan)
+    _tell_share(problem)
     results: dict[str, Any] = {}
     stages: dict[str, Stage] = {}
     for position, entry in enumerate(entries, start=1):
-        stop()
+        workspace.stop()
         listener.start(entry.name, position, len(entries))
         found = recorded.stage(entry) if recorded else None
         if found:
@@ -156,14 +225,15 @@ def analyze_problem(
         else:
             result, stage = _stage(entry, problem, workspace)
             stage = recorded.keep(entry, result, stage) if recorded else stage
-            if ledger and workspace.steps_down:
+            if shared and workspace.steps_down:
                 known = {**execution["plan"], "steps_down": workspace.steps_down}
-                ledger.parts.save_plan(execution["key"], known)
+                shared.save_plan(execution["key"], known)
             status = stage.status
         listener.finish(entry.name, status, stage.seconds)
         stages[entry.name] = stage
         if result is not None:
             results[entry.name] = result
+    _tell_seconds(team)
     return Report(
         checkpoint=facts,
         results=results,
@@ -180,15 +250,38 @@ def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Set
         LlaError: A file cannot be read, or does not fit the problem.
     """
     for entry in entries:
-        if entry.check:
+        if entry.check and applicable(entry, problem):
             config = settings.analyses.get(entry.name) or entry.config()
             imported(entry.check)(problem, config)
+
+
+def applicable(entry: Analysis, problem: Problem) -> bool:
+    """Whether an analysis can do with what a rank holds of the parameters."""
+    return entry.sharded or not isinstance(problem, ShardedProblem)
+
+
+def _agreed(team: Team, stop: Callable[[], None]) -> Callable[[], None]:
+    """``stop`` of all ranks: where one of them is to end, all end at the same unit of work."""
+    if team.size == 1:
+        return stop
+
+    def together() -> None:
+        own: InterruptedRunError | None = None
+        try:
+            stop()
+        except InterruptedRunError as error:
+            own = error
+        code = -team.smallest(-own.exit_code if own else 0)
+        if own or code:
+            raise own or InterruptedRunError("another rank was interrupted", exit_code=code)
+
+    return together
 
 
 class _Recorded:
     """The ledger of a run with its keys; for the workspace, the keeper of its products."""
 
-    def __init__(self, ledger: Ledger, keys: Keys) -> None:
+    def __init__(self, ledger: TeamLedger, keys: Keys) -> None:
         self._ledger, self._keys = ledger, keys
 
     def stage(self, entry: Analysis) -> Found | None:
@@ -204,11 +297,11 @@ class _Recorded:
 
     def load(self, name: str, depends: tuple[str, ...]) -> Arrays | None:
         """A product that was kept under this name, of the same problem and settings."""
-        return self._ledger.parts.load_arrays(name, self._keys.product(name, depends))
+        return self._ledger.load_arrays(name, self._keys.product(name, depends))
 
     def save(self, name: str, depends: tuple[str, ...], arrays: Arrays) -> None:
         """Keep a product."""
-        self._ledger.parts.save_arrays(name, self._keys.product(name, depends), arrays)
+        self._ledger.save_arrays(name, self._keys.product(name, depends), arrays)
 
 
 def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any, Stage]:
@@ -216,6 +309,11 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     begin = time.perf_counter()
     result, status, why = None, "done", ""
     try:
+        if not applicable(entry, problem):
+            raise NotApplicableError(
+                "it needs all parameters at once, and they are shared among ranks (the baseline "
+                "and the spectrum can do with shares)"
+            )
         config = workspace.config(entry.name, entry.config)
         result = imported(entry.run)(problem, config, workspace)
     except NotApplicableError as error:
@@ -223,6 +321,8 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     except LlaError:
         raise
     except Exception as error:
+        if problem.team.size > 1:
+            raise  # the others may be in the middle of a sum
         _log.exception("the analysis '%s' failed", entry.name)
         status, why = "failed", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
@@ -263,6 +363,50 @@ def _named(source: str) -> str:
     return source if ":" in source else Path(source).name
 
 
+def _tell_share(problem: Problem) -> None:
+    """Log what is this rank's."""
+    team, count = problem.team, len(problem.data)
+    if isinstance(problem, ShardedProblem):
+        _log.info(
+            "of %d on %s: %d of %d parameters, its share of the samples of each chunk of %d",
+            *(team.size, problem.device, problem.held()["parameters"], problem.space.size),
+            problem.data.chunk,
+        )
+    elif team.size > 1:
+        share = team.share(count)
+        _log.info(
+            "of %d on %s: samples %d to %d of %d, %d threads",
+            *(team.size, problem.device, share.start + 1, share.stop, count),
+            torch.get_num_threads(),
+        )
+
+
+def _tell_seconds(team: Team) -> None:
+    """Log what this rank's time went into; "waiting" is for the others, in sums."""
+    if team.size > 1:
+        spent = (f"{name} {value:.2f}" for name, value in sorted(team.seconds.items()))
+        _log.info("of %d, seconds: %s", team.size, ", ".join(spent))
+
+
+def _ranks(problem: Problem) -> dict[str, Any]:
+    """Of a run on many ranks: each one's place, its share of samples or parameters, its seconds."""
+    team = problem.team
+    if team.size == 1:
+        return {}
+    share = team.share(len(problem.data))
+    held: dict[str, Any] = {"samples": [share.start, share.stop]}
+    if isinstance(problem, ShardedProblem):
+        held = problem.held()
+    own = {
+        "rank": team.rank,
+        "host": platform.node(),
+        "device": str(problem.device),
+        **held,
+        "seconds": {name: round(value, 3) for name, value in sorted(team.seconds.items())},
+    }
+    return {"ranks": team.gather(own)}
+
+
 def _provenance(
     problem: Problem, settings: Settings, started: datetime, command: Sequence[str]
 ) -> dict[str, Any]:
@@ -280,6 +424,7 @@ def _provenance(
         "device": str(problem.device),
         "settings": {"seed": run.seed, "dtype": run.dtype, "confidence": run.confidence},
         "batch_norm": problem.batch_norm,
+        **_ranks(problem),
         "configuration": settings.sections(),
         "origins": dict(settings.origins),
         "data": {

@@ -62,6 +62,11 @@ class RunSettings(BaseModel):
         "same", description="precision of products: same (the model's), tf32 or bfloat16"
     )
     together: int = Field(0, ge=0, description="vectors of one pass; 0: chosen by measurement")
+    shard_parameters: bool | None = Field(
+        None,
+        description="share the parameters among the ranks of torchrun; left out: where one device "
+        "cannot hold them",
+    )
 
     @field_validator("memory", mode="before")
     @classmethod

@@ -21,9 +21,10 @@ FLOORS = (
         "lla.lazy",
         "lla.progress",
         "lla.seeding",
+        "lla.team",
         "lla.validation",
     },
-    {"lla.numbers", "lla.optional", "lla.sources"},
+    {"lla.distributed", "lla.numbers", "lla.optional", "lla.sources"},
     {"lla.checkpoint"},
     {"lla.drafting", "lla.problem"},
     {"lla.curvature", "lla.krylov"},
@@ -43,9 +44,17 @@ FLOORS = (
     {"lla_cli"},
 )
 ONLY = {
-    "lla.krylov": {"lla.krylov", "lla.estimate"},
-    "lla.curvature": {"lla.curvature", "lla.errors", "lla.lazy", "lla.problem", "lla.seeding"},
+    "lla.krylov": {"lla.krylov", "lla.estimate", "lla.team"},
+    "lla.curvature": {
+        "lla.curvature",
+        "lla.errors",
+        "lla.lazy",
+        "lla.problem",
+        "lla.seeding",
+        "lla.team",
+    },
     "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
+    "lla.distributed": {"lla.distributed", "lla.errors", "lla.team"},
 }
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lla.analyses.registry import available
+from lla.team import by_first
 from lla_cli.flags import gathered, trust_of
 from lla_cli.guard import guarded
 from lla_cli.interruption import Interruption
@@ -29,7 +29,13 @@ from lla_cli.options import (
     with_parameters,
 )
 from lla_cli.outcome import Outcome, told_of_parts, told_of_report
+from lla_cli.ranks import command_of, joined_ranks
 from lla_cli.targets import chosen_target
+
+if TYPE_CHECKING:
+    from lla.ledger import Target
+    from lla.settings import Settings
+    from lla.team import Team
 
 __all__ = ["add_to"]
 
@@ -59,6 +65,8 @@ def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str,
             _foretell(settings, only, values)
             return
         outcome = _analyze(settings, only, values, interruption)
+        if outcome is None:
+            return  # of another rank than the first
         with told_of_report(outcome.report):
             _deliver(outcome, values)
 
@@ -68,7 +76,7 @@ def _warn(text: str) -> None:
 
 
 def _again() -> str:
-    return shlex.join(sys.argv)
+    return command_of(sys.argv)
 
 
 def _analyze(
@@ -76,55 +84,86 @@ def _analyze(
     only: tuple[str, ...],
     values: dict[str, Any],
     interruption: Interruption,
-) -> Outcome:
+) -> Outcome | None:
     from lla.checkpoint import recognize
 
     checkpoint = values["checkpoint"]
     recognize(checkpoint)  # a wrong file is told before anything is loaded
     resolved = gathered(settings, values, only)
+    with joined_ranks(resolved, interruption, values, _again) as (team, resolved):
+        target = by_first(team, lambda: _target(checkpoint, resolved, values))
+        if team.rank:
+            _follow(checkpoint, resolved, values, interruption, team)
+            return None
+        from lla.ledger import Ledger
+        from lla_cli.console import watching
+
+        made = tuple(entry.name for entry in resolved.selected())
+        # What the user's code prints goes to stderr: stdout is for the result alone.
+        with (
+            redirect_stdout(sys.stderr),
+            Ledger.opened(target, fresh=not values["resume"], tell=_warn) as ledger,
+            told_of_parts(ledger, len(made), again=_again),
+            watching(quiet=values["quiet"]) as progress,
+            resolved.pointing_to_recipe(),
+        ):
+            from lla.pipeline import analyze_problem, prepare
+
+            problem, facts, settled = prepare(
+                checkpoint, resolved, trust=trust_of(values), team=team
+            )
+            with interruption.deferred():
+                report = analyze_problem(
+                    problem,
+                    facts,
+                    settled,
+                    progress=progress,
+                    command=sys.argv,
+                    ledger=ledger,
+                    stop=interruption.check,
+                )
+            return Outcome(ledger.deliver(report), made, dict(ledger.done), target)
+
+
+def _target(checkpoint: str, resolved: Settings, values: dict[str, Any]) -> Target:
+    """Where the report goes; what lies in the way of it, or of figures, is told before the work."""
     target = chosen_target(checkpoint, resolved, values["output"], html=values["html"])
     if values["figures"]:
         _refuse_figures(Path(values["figures"]))
+    return target
 
-    from lla.ledger import Ledger
-    from lla_cli.console import watching
 
-    made = tuple(entry.name for entry in resolved.selected())
-    # What the user's code prints goes to stderr: stdout is for the result alone.
-    with (
-        redirect_stdout(sys.stderr),
-        Ledger.opened(target, fresh=not values["resume"], tell=_warn) as ledger,
-        told_of_parts(ledger, len(made), again=_again),
-        watching(quiet=values["quiet"]) as progress,
-        resolved.pointing_to_recipe(),
-    ):
-        from lla.pipeline import analyze_problem, prepare
+def _follow(
+    checkpoint: str,
+    resolved: Settings,
+    values: dict[str, Any],
+    interruption: Interruption,
+    team: Team,
+) -> None:
+    """The run on another rank than the first: it takes part, and writes and says nothing."""
+    from lla.pipeline import analyze_problem, prepare
 
-        problem, facts, resolved = prepare(checkpoint, resolved, trust=trust_of(values))
-        with interruption.deferred():
-            report = analyze_problem(
-                problem,
-                facts,
-                resolved,
-                progress=progress,
-                command=sys.argv,
-                ledger=ledger,
-                stop=interruption.check,
-            )
-        return Outcome(ledger.deliver(report), made, dict(ledger.done), target)
+    with resolved.pointing_to_recipe(), interruption.deferred():
+        problem, facts, settled = prepare(checkpoint, resolved, trust=trust_of(values), team=team)
+        analyze_problem(problem, facts, settled, stop=interruption.check)
 
 
 def _foretell(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str, Any]) -> None:
     """Say how the run would be carried out and what it would take; nothing is written."""
     from lla.checkpoint import recognize
 
-    recognize(values["checkpoint"])
+    checkpoint = values["checkpoint"]
+    recognize(checkpoint)
     resolved = gathered(settings, values, only)
     from lla.foresight import foresee
     from lla_cli.dry_run import print_foresight
 
-    with redirect_stdout(sys.stderr), resolved.pointing_to_recipe():
-        found = foresee(values["checkpoint"], resolved, trust=trust_of(values))
+    with (
+        joined_ranks(resolved, Interruption(), values, _again) as (team, resolved),
+        redirect_stdout(sys.stderr),
+        resolved.pointing_to_recipe(),
+    ):
+        found = foresee(checkpoint, resolved, trust=trust_of(values), team=team)
     print_foresight(found, as_json=values["json"])
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lla.errors import InterruptedRunError
+from lla.errors import InterruptedRunError, LlaError
 
 __all__ = ["Interruption"]
 
@@ -17,9 +17,15 @@ _WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Interruption:
-    """What a run does about signals; where nothing could be kept, they stop it at once."""
+    """What a run does about signals; where nothing could be kept, they stop it at once.
+
+    Attributes:
+        explain: Asked at a SIGTERM for the error that it comes of: torchrun sends one to all ranks
+            where another has failed.
+    """
 
     def __init__(self) -> None:
+        self.explain: Callable[[], LlaError | None] = lambda: None
         self._number = 0
         self._deferring = False
 
@@ -57,6 +63,9 @@ class Interruption:
             raise self._error(self._number)
 
     def _received(self, number: int, frame: Any) -> None:
+        cause = self.explain() if number == signal.SIGTERM and not self._number else None
+        if cause:
+            raise cause
         if not self._deferring or self._number:
             raise self._error(number)
         self._number = number

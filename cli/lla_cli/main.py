@@ -19,6 +19,7 @@ from lla_cli import (
     inspect,
     page,
     plot,
+    ranks,
     show,
     surroundings,
 )
@@ -51,4 +52,5 @@ def main() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     keep_freed_memory()
     sys.argv[0] = "lla"
-    app()
+    with ranks.speaking_once():
+        app()

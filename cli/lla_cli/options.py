@@ -178,6 +178,14 @@ SETTINGS = (
         _COMPUTE,
     ),
     Setting(
+        "shard_parameters",
+        "run",
+        "shard_parameters",
+        "share the parameters among torchrun's ranks (default: where one device cannot hold them)",
+        _COMPUTE,
+        switch=True,
+    ),
+    Setting(
         "threads",
         "run",
         "threads",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lla.errors import InterruptedRunError, ReportError
+from lla.errors import InterruptedRunError, RankFailedError, ReportError
+from lla_cli.ranks import command_of
 
 if TYPE_CHECKING:
     from lla.ledger import Ledger, Target
@@ -86,6 +86,12 @@ def told_of_parts(ledger: Ledger, wanted: int, *, again: Callable[[], str]) -> I
         raise InterruptedRunError(
             f"{word}; {_kept(ledger, wanted)}", _go_on(ledger, again()), code
         ) from None
+    except RankFailedError as failed:
+        reason = f"{failed.reason}; {_kept(ledger, wanted)}"
+        remedy = "; ".join(filter(None, (failed.remedy, _go_on(ledger, again()))))
+        raise RankFailedError(
+            reason, remedy, exit_code=failed.exit_code, rank=failed.rank
+        ) from None
     except ReportError as error:
         if not ledger.parts.worth_keeping:
             raise
@@ -112,7 +118,7 @@ def _go_on(ledger: Ledger, command: str) -> str:
         return f"run it again: {command}"
     # To go on with a run that computes all anew is not to begin it anew.
     words = [word for word in sys.argv if word != "--fresh"]
-    return f"go on with: {shlex.join(words)}"
+    return f"go on with: {command_of(words)}"
 
 
 @contextmanager

@@ -109,6 +109,8 @@ class Analysis:
             ``section.key``; None: all. The problem, seed, dtype and device always count.
         needs: Its settings one of which has to be given for it to be among all analyses; without
             them it is run where it is asked for by name. Empty: it always is among them.
+        sharded: Whether it can do with parameters that are shared among ranks, of which no rank
+            holds all.
         files: Dotted path of ``files(config)``, paths of files that its numbers depend on besides
             the problem's own; or "".
         check: Dotted path of ``check(problem, config)``, which raises an error where something that
@@ -135,6 +137,7 @@ class Analysis:
     figures: str = ""
     depends: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
+    sharded: bool = False
     files: str = ""
     check: str = ""
     question: str = ""

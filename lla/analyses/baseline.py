@@ -57,6 +57,7 @@ ANALYSIS = Analysis(
     result=BaselineResult,
     run="lla.analyses.baseline:run",
     work="lla.analyses.work:of_baseline",
+    sharded=True,
     depends=(),
     compared=Compared(alike=(), also={"gradient_norm": ("network",)}),
     question="How well does it fit?",

@@ -96,7 +96,7 @@ class Ends:
     @classmethod
     def unpacked(cls, arrays: Arrays, problem: Problem) -> Ends:
         """Of arrays, on the problem's device."""
-        vectors = torch.from_numpy(arrays["vectors"]).to(problem.device)
+        vectors = torch.from_numpy(arrays["vectors"]).to(problem.home)
         known = arrays["values"], arrays["residuals"], arrays["converged"]
         return cls(*known, vectors, int(arrays["found"]))
 
@@ -166,7 +166,8 @@ def _unpacked(arrays: Arrays, problem: Problem) -> Estimate:
 
 def _operator(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyOperator:
     plan = workspace.plan(problem)
-    return _made(name, problem, workspace, memory=plan.keep, way=_way(name, plan.way))
+    memory = plan.keep // problem.team.neighbours
+    return _made(name, problem, workspace, memory=memory, way=_way(name, plan.way))
 
 
 def _way(name: OperatorName, planned: Way) -> Way:

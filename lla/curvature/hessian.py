@@ -40,11 +40,15 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     theta = differentiable(problem)
     total = torch.zeros_like(theta, dtype=torch.float64)
     weight = torch.zeros((), dtype=torch.float64, device=theta.device)
-    for batch in problem.batches(batches):
-        slope, part = _slope(problem, theta, batch)
-        total += slope
-        weight += part
-    return total / weight
+    with problem.team.timed("gradients"):
+        for batch in problem.share(batches):
+            slope, part = _slope(problem, theta, batch)
+            total += slope
+            weight += part
+    if problem.team.size > 1:
+        sums = problem.summed(torch.cat([total, weight[None]]))
+        total, weight = sums[:-1], sums[-1]
+    return problem.whole_of(total / weight)
 
 
 class Hessian(SummedOperator["_Slope"]):

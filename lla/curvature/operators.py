@@ -20,16 +20,18 @@ from lla.curvature.ways import (
     out_of_memory,
     refuses_another,
 )
-from lla.errors import NoSecondDerivativeError
+from lla.errors import NoSecondDerivativeError, RankFailedError
 from lla.problem import Batch, Problem
 
 __all__ = [
     "SummedOperator",
+    "Trouble",
     "differentiable",
     "measured",
     "slopes_along",
 ]
 
+Trouble = RuntimeError | NoSecondDerivativeError | RankFailedError
 G = TypeVar("G")
 T = TypeVar("T")
 
@@ -53,6 +55,7 @@ class SummedOperator(Generic[G]):
         remedy: What to do where the network lacks the derivatives that products need.
         kept_bytes: Memory that kept graphs take.
         weight: Σ weight of the samples, once a product has been made.
+        team: Ranks that share out the samples.
     """
 
     remedy = "use the Hessian, which central differences approximate: --operator hessian"
@@ -84,6 +87,7 @@ class SummedOperator(Generic[G]):
         self.note = way.note
         self.kept_bytes = 0
         self.weight = 0.0
+        self.team = problem.team
         self._problem = problem = in_precision(problem, way.precision)
         if batches and way.precision == "bfloat16":
             batches = [batch.in_dtype(problem.theta.dtype) for batch in batches]
@@ -149,20 +153,56 @@ class SummedOperator(Generic[G]):
     def _stepping_down(self, block: torch.Tensor) -> torch.Tensor:
         """The products; where memory runs out, with less of it."""
         while True:
-            try:
-                product, weight = self._summed(block)
-            except RuntimeError as error:
-                if lacks_second_derivative(error):
-                    raise self._undifferentiable(str(error)) from error
-                if not out_of_memory(error) or not self._step_down():
-                    raise
-            else:
+            product, weight, error = self._attempt(block)
+            if error is None:
                 self.weight = float(weight)
                 return product / weight
+            if isinstance(error, NoSecondDerivativeError) or not self._step_down():
+                raise error
+
+    def _attempt(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Trouble | None]:
+        """All ranks' sums of products and of weights, and what stopped one of them."""
+        product = torch.zeros_like(block)
+        weight = torch.zeros((), dtype=torch.float64, device=self.device)
+        error: Trouble | None = None
+        try:
+            with self.team.timed("products"):
+                product, weight = self._summed(block)
+        except NoSecondDerivativeError as found:
+            error = found
+        except RuntimeError as found:
+            if lacks_second_derivative(found):
+                error = self._undifferentiable(str(found))
+                error.__cause__ = found.with_traceback(None)
+            elif out_of_memory(found):
+                error = found.with_traceback(None)  # which would hold the memory
+            else:
+                raise
+        if self.team.size == 1:
+            return product, weight, error
+        # In one sum with the product: whatever stops one rank, the others have to know.
+        lacking = isinstance(error, NoSecondDerivativeError)
+        told = weight.new_zeros(2 + self.team.size)
+        told[0], told[1] = weight, lacking
+        told[2 + self.team.rank] = error is not None and not lacking
+        sums = self.team.sum(torch.cat([product.flatten(), told]))
+        (weight, lacks), full = sums[block.numel() :][:2], sums[block.numel() + 2 :]
+        product = sums[: block.numel()]
+        if lacks and not lacking:
+            error = self._undifferentiable("another rank says so")
+        elif full.any() and error is None:
+            rank = int(full.argmax())
+            error = RankFailedError(
+                f"rank {rank} of {self.team.size} (counted from 0) ran out of memory, with nothing "
+                "left to give up",
+                "give more memory, or take more ranks",
+                rank=rank,
+            )
+        return product.reshape(block.shape), weight, error
 
     def _step_down(self) -> bool:
         """Give up what takes memory, cheapest first; False if nothing is left to give up."""
-        if self._kept or self._memory:
+        if self.team.any(bool(self._kept or self._memory)):
             self.release()
             self._memory = 0
             self._on_step_down("graphs made anew")
@@ -191,9 +231,9 @@ class SummedOperator(Generic[G]):
         """Sums of the chunks' products, (b, P), and of their weights."""
         along = block.to(self._theta.dtype)
         product = torch.zeros_like(block)
-        weight = torch.zeros((), dtype=torch.float64, device=self.device)
+        weight = torch.zeros((), dtype=torch.float64, device=self._theta.device)
         with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
-            for index, batch in enumerate(self._problem.batches(self._batches)):
+            for index, batch in enumerate(self._problem.share(self._batches)):
                 graph, part = self._kept.get(index) or self._graph(index, batch)
                 weight += part
                 keep = index in self._kept

@@ -125,24 +125,29 @@ def make_plan(
     method: Method = "auto",
     together: int = 0,
     precision: Precision = "same",
+    ranks: int = 1,
+    neighbours: int = 1,
 ) -> Plan:
     """Choose chunk, graphs and vectors at once for a problem, in a second or two.
 
     Args:
         problem: What products are made of.
-        memory: Budget in bytes for the whole process (on a GPU: for torch there).
+        memory: Budget in bytes for the whole process (on a GPU: for torch there), or for those
+            on one machine (on one GPU).
         needs: What the run is going to hold.
         choose_chunk: Whether the chunk may differ from the problem's.
         method: How products are made, or "auto" to measure.
         together: Vectors of one pass, or 0 to choose.
         precision: What products are made in.
+        ranks: Processes that share out the samples and the basis.
+        neighbours: Those of them that the budget is for together.
 
     Raises:
         ConfigurationError: The budget does not suffice for the smallest run, or for all samples as
             one batch where they have to be; or precision and device or method do not fit together.
     """
     until = time.perf_counter() + _SECONDS
-    samples = len(problem.data)
+    samples, budget, memory = len(problem.data), memory, memory // neighbours
     original, problem = problem, in_precision(problem, precision)
     method = possible(problem, method)
     if method == "difference" and precision != "same":
@@ -152,7 +157,8 @@ def make_plan(
         )
     graph = _graph_size(problem, method)
     free = room = _free(original, memory, needs)
-    least = _FLOAT * problem.space.size * min(needs.least_rows, problem.space.size)
+    row = _FLOAT * -(-problem.space.size // ranks)  # a rank's columns of it
+    least = row * min(needs.least_rows, problem.space.size)
     fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
     if fits < 1:
         raise _too_small(problem, memory, free - int(least / _SHARE) - _TRANSIENT * graph.of(1))
@@ -167,28 +173,28 @@ def make_plan(
         chunk = min(chunk, fits)
     one = graph.of(chunk)
     free -= _TRANSIENT * one
-    fitting = int(_SHARE * free / (_FLOAT * problem.space.size))
+    fitting = int(_SHARE * free / row)
     rows = min(needs.rows, max(needs.least_rows, fitting))
     on_host = problem.device.type == "cuda" and rows < needs.rows
     if on_host:
         rows = needs.rows
-    chunks = -(-samples // chunk)
+    chunks = -(-samples // (ranks * chunk))
     keep = max(0, min(int(_SHARE * free), 2 * chunks * one))
     all_kept = chunks * one <= keep
     with kernels_of(precision):
         costs, way = measure(problem, chunk, all_kept, method, together, until)
-    held = 0 if on_host else _FLOAT * problem.space.size * rows
+    held = 0 if on_host else row * rows
     used = memory - room
     return Plan(
         chunk=chunk,
         way=replace(way, precision=precision),
-        keep=keep if way.method == "reverse" else 0,
+        keep=neighbours * keep if way.method == "reverse" else 0,
         graph=one,
         rows=rows,
         on_host=on_host,
-        memory=memory,
-        predicted=used + held + min(keep, chunks * one) + _TRANSIENT * one,
-        costs=costs,
+        memory=budget,
+        predicted=neighbours * (used + held + min(keep, chunks * one) + _TRANSIENT * one),
+        costs=Costs(*(cost / ranks for cost in vars(costs).values())),
         error=_error(problem, chunk, way),
     )
 

@@ -46,8 +46,12 @@ class SampleForms(GaussNewton):
         """
         along = vectors.to(self._theta.dtype)
         total, parts, start = torch.zeros_like(vectors), [], 0
+        given = self._batches
+        count = len(self._problem.data) if given is None else sum(part.samples for part in given)
+        if weights is not None:
+            weights = weights[:, self.team.share(count)]
         with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
-            for index, batch in enumerate(self._problem.batches(self._batches)):
+            for index, batch in enumerate(self._problem.share(given)):
                 graph, _ = self._kept.get(index) or self._graph(index, batch)
                 place = slice(start, start + batch.samples)
                 own = None if weights is None else weights[:, place].to(along)
@@ -68,7 +72,7 @@ class SampleForms(GaussNewton):
         for row, place, values in parts:
             forms[row, place] = values
         self._on_products(len(vectors))
-        return forms, total
+        return self.team.joined(forms, count), self.team.sum(total)
 
 
 class Samples:

@@ -1,4 +1,7 @@
-"""An orthonormal basis that grows by blocks of rows, in the operator's memory or in the host's."""
+"""An orthonormal basis that grows by blocks of rows, in the operator's memory or in the host's.
+
+On many ranks each holds its share of the columns: the basis takes the memory of all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+
+from lla.team import ALONE, Team
 
 __all__ = ["Basis", "orthonormalized"]
 
@@ -18,17 +23,30 @@ class Basis:
     """Orthonormal rows q_1 … q_m of length P, float64.
 
     Rows lie in slabs, so that memory is taken as the basis grows. On the host they are carried to
-    the device a slab at a time: a GPU then holds a block and one slab, whatever m is.
+    the device a slab at a time: a GPU then holds a block and one slab, whatever m is. Vectors that
+    are given and returned are whole on every rank.
 
     Attributes:
         size: P.
         rows: m.
     """
 
-    def __init__(self, size: int, device: torch.device, *, on_host: bool = False) -> None:
-        """Make an empty basis of vectors on ``device``, kept in host memory if ``on_host``."""
+    def __init__(
+        self, size: int, device: torch.device, *, on_host: bool = False, team: Team = ALONE
+    ) -> None:
+        """Make an empty basis.
+
+        Args:
+            size: P.
+            device: Where vectors are.
+            on_host: Keep the rows in host memory.
+            team: Ranks that share out the columns.
+        """
         self.size = size
         self.rows = 0
+        self._team = team
+        self._mine = team.share(size)
+        self._width = self._mine.stop - self._mine.start
         self._device = device
         self._home = torch.device("cpu") if on_host else device
         self._pinned = on_host and device.type == "cuda"
@@ -39,31 +57,33 @@ class Basis:
         for row in block:
             if self.rows == len(self._slabs) * _ROWS:
                 self._slabs.append(self._slab())
-            self._slabs[-1][self.rows % _ROWS].copy_(row)
+            self._slabs[-1][self.rows % _ROWS].copy_(row[self._mine])
             self.rows += 1
 
     def project(self, block: torch.Tensor) -> torch.Tensor:
         """Coordinates of each row of a block (b, P): shape (m, b)."""
         if not self.rows:
             return block.new_zeros((0, len(block)))
-        return torch.cat([part @ block.T for _, part in self._parts()])
+        return self._project(block[:, self._mine])
 
     def combine(self, coordinates: torch.Tensor) -> torch.Tensor:
         """The vectors of given coordinates (k, m): shape (k, P)."""
-        made = coordinates.new_zeros((len(coordinates), self.size))
-        for start, part in self._parts():
-            made.addmm_(coordinates[:, start : start + len(part)], part)
-        return made
+        return self._team.joined(self._combine(coordinates), self.size)
 
     def remove(self, block: torch.Tensor) -> torch.Tensor:
         """Take the basis' part out of a block (b, P), in place; return its coordinates (m, b).
 
         Classical Gram–Schmidt, twice: "twice is enough" (Giraud et al. 2005).
         """
-        coordinates = self.project(block)
-        block -= self.combine(coordinates.T)
-        again = self.project(block)
-        block -= self.combine(again.T)
+        if not self.rows:
+            return self.project(block)
+        mine = block[:, self._mine]
+        coordinates = self._project(mine)
+        mine -= self._combine(coordinates.T)
+        again = self._project(mine)
+        mine -= self._combine(again.T)
+        if self._team.size > 1:
+            block.copy_(self._team.joined(mine, self.size))
         return coordinates + again
 
     def compress(self, rotation: torch.Tensor) -> None:
@@ -73,7 +93,7 @@ class Basis:
         """
         kept = len(rotation)
         turn = rotation.to(self._home)
-        for start in range(0, self.size, _COLUMNS):
+        for start in range(0, self._width, _COLUMNS):
             part = slice(start, start + _COLUMNS)
             old = torch.cat([slab[:, part] for slab in self._slabs])[: self.rows]
             for index, row in enumerate(turn @ old):
@@ -81,17 +101,34 @@ class Basis:
         self.rows = kept
         del self._slabs[-(-kept // _ROWS) :]
 
-    def columns(self, places: Sequence[slice]) -> Iterator[torch.Tensor]:
-        """Some columns of all rows, a slice at a time: shapes (m, places' lengths)."""
+    def gram(self, places: Sequence[slice]) -> torch.Tensor:
+        """Inner products of the rows over some of the columns alone, shape (m, m), on the CPU."""
+        found = torch.zeros((self.rows, self.rows), dtype=torch.float64)
         for place in places:
-            yield torch.cat([part[:, place] for _, part in self._parts()])
+            start = max(place.start, self._mine.start) - self._mine.start
+            stop = min(place.stop, self._mine.stop) - self._mine.start
+            if start < stop:
+                part = torch.cat([slab[:, start:stop] for _, slab in self._parts()])
+                found += (part @ part.T).cpu()
+        return self._team.sum(found)
 
     def matrix(self) -> torch.Tensor:
         """All rows in one tensor, shape (m, P); a copy."""
-        return torch.cat([part for _, part in self._parts()])
+        return self._team.joined(torch.cat([part for _, part in self._parts()]), self.size)
+
+    def _project(self, mine: torch.Tensor) -> torch.Tensor:
+        """Coordinates (m, b) of rows of which these are the own columns."""
+        return self._team.sum(torch.cat([part @ mine.T for _, part in self._parts()]))
+
+    def _combine(self, coordinates: torch.Tensor) -> torch.Tensor:
+        """The own columns of the vectors of given coordinates (k, m)."""
+        made = coordinates.new_zeros((len(coordinates), self._width))
+        for start, part in self._parts():
+            made.addmm_(coordinates[:, start : start + len(part)], part)
+        return made
 
     def _slab(self) -> torch.Tensor:
-        shape = (_ROWS, self.size)
+        shape = (_ROWS, self._width)
         return torch.empty(shape, dtype=torch.float64, device=self._home, pin_memory=self._pinned)
 
     def _parts(self) -> Iterator[tuple[int, torch.Tensor]]:

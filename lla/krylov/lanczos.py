@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lla.krylov.basis import Basis, orthonormalized
-from lla.krylov.operator import LinearOperator
+from lla.krylov.operator import LinearOperator, team_of
 
 __all__ = ["Krylov", "Restart", "block_lanczos"]
 
@@ -97,7 +97,7 @@ def block_lanczos(
     Returns:
         The basis and the projected matrix.
     """
-    basis = Basis(operator.size, operator.device, on_host=on_host)
+    basis = Basis(operator.size, operator.device, on_host=on_host, team=team_of(operator))
     limit = operator.size - (locked.rows if locked else 0)
     others = (basis, locked) if locked else (basis,)
     projected = np.zeros((0, 0))

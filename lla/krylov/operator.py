@@ -7,7 +7,9 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["Difference", "LinearOperator", "Restricted", "Scaled", "drawn"]
+from lla.team import ALONE, Team
+
+__all__ = ["Difference", "LinearOperator", "Restricted", "Scaled", "drawn", "team_of"]
 
 
 class LinearOperator(Protocol):
@@ -17,6 +19,8 @@ class LinearOperator(Protocol):
         size: P, the length of a vector.
         device: Where vectors have to be.
         eps: Relative error of a product, in units of the operator's norm.
+
+    One that is made by many ranks has a ``team`` as well (:func:`team_of`).
     """
 
     size: int
@@ -34,6 +38,12 @@ def drawn(
     return torch.stack([draw(index) for index in indices]).to(operator.device)
 
 
+def team_of(operator: LinearOperator) -> Team:
+    """The ranks that make the products together: they share out a basis of its vectors."""
+    team: Team = getattr(operator, "team", ALONE)
+    return team
+
+
 class Restricted:
     """The block E A Eᵀ of an operator that belongs to some of the coordinates.
 
@@ -43,7 +53,7 @@ class Restricted:
     """
 
     def __init__(self, operator: LinearOperator, places: Sequence[slice]) -> None:
-        self.device, self.eps = operator.device, operator.eps
+        self.device, self.eps, self.team = operator.device, operator.eps, team_of(operator)
         self.size = sum(place.stop - place.start for place in places)
         self._operator, self._places = operator, tuple(places)
 
@@ -68,7 +78,7 @@ class Difference:
                 f"operators of sizes {first.size} and {second.size} have no difference"
             )
         self.size, self.device = first.size, first.device
-        self.eps = max(first.eps, second.eps)
+        self.eps, self.team = max(first.eps, second.eps), team_of(first)
         self._first, self._second = first, second
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -89,6 +99,7 @@ class Scaled:
         """
         self.size, self.device, self.eps = operator.size, operator.device, operator.eps
         self.note = str(getattr(operator, "note", ""))
+        self.team = team_of(operator)
         self._operator, self._scale, self._shift = operator, scale, shift
 
     def __call__(self, vectors: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lla.krylov.basis import Basis, orthonormalized
-from lla.krylov.operator import LinearOperator, drawn
+from lla.krylov.operator import LinearOperator, drawn, team_of
 
 __all__ = ["hutchpp", "xtrace"]
 
@@ -35,7 +35,7 @@ def hutchpp(
     sketch = operator(drawn(operator, draw, range(probes)))
     rows, _ = orthonormalized(sketch, _floor(operator, sketch))
     known = float((rows * operator(rows)).sum()) if len(rows) else 0.0
-    basis = Basis(operator.size, operator.device)
+    basis = Basis(operator.size, operator.device, team=team_of(operator))
     basis.append(rows)
     rest = drawn(operator, draw, range(probes, 2 * probes))
     basis.remove(rest)

@@ -32,10 +32,14 @@ from lla.problem.recipe import (
     Training,
     valid_facts,
 )
+from lla.problem.sharded import ShardedProblem
+from lla.problem.sharding.shards import Sharing, sharded
 from lla.sources import with_options
 from lla.validation import first_mistake
 
 __all__ = ["build", "from_objects", "refuse_no_network"]
+
+_UNSHARED = Sharing()
 
 
 def build(
@@ -50,6 +54,7 @@ def build(
     device: str = "cpu",
     dtype: str = "float32",
     seed: int = 0,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     """The problem that a checkpoint and a recipe state.
 
@@ -64,6 +69,8 @@ def build(
         device: A torch device.
         dtype: "float32" or "float64".
         seed: Seed of a data subset.
+        sharing: Whether ranks share the parameters; all of them call this alike. A shared problem
+            has no relatives, and no optimizer's moments.
 
     Raises:
         ConfigurationError: Something named does not exist.
@@ -71,12 +78,14 @@ def build(
         ProblemError: Model, data and loss do not fit together.
     """
     function = resolve_loss(loss, folder)
-    module = make_model(model, checkpoint, folder, device)
+    module = make_model(model, checkpoint, folder, "cpu" if sharing.certain else device)
     needs_targets = not isinstance(function, BatchLoss)
     samples = load_data(data, folder, seed, needs_targets=needs_targets)
     stated = "batch_size" in data.model_fields_set
     samples = _coupled_by(model.batch_norm, module, samples, stated=stated)
-    problem = _assemble(module, samples, function, loss, training, params, device, dtype)
+    problem = _assemble(module, samples, function, loss, training, params, device, dtype, sharing)
+    if isinstance(problem, ShardedProblem):
+        return problem
 
     def at(path: str) -> Problem:
         other = load(path, weights=model.weights)
@@ -158,6 +167,7 @@ def from_objects(
     dtype: str = "float32",
     batch_norm: Statistics = "running",
     domains: Mapping[str, Data] | None = None,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     """The problem that live objects state; the caller's module is copied, never changed.
 
@@ -177,6 +187,7 @@ def from_objects(
         batch_norm: What batch norm normalizes by: "running" statistics, or "batch" for those of all
             samples, as one batch.
         domains: Further data by name, of the forms of ``data``: what ``align`` compares.
+        sharing: Whether ranks share the parameters; all of them call this alike.
 
     Raises:
         ConfigurationError: The data is of no known form; or batch norm cannot take the statistics
@@ -197,9 +208,8 @@ def from_objects(
     samples = make_dataset(store_of(data, keys), keys, needs_targets=needs_targets)
     module = copied(module).eval()
     samples = _coupled_by(batch_norm, module, samples, stated=batch_size is not None)
-    problem = _assemble(
-        module, samples, function, spec, training or Training(), params, device, dtype
-    )
+    known = training or Training()
+    problem = _assemble(module, samples, function, spec, known, params, device, dtype, sharing)
 
     def more(name: str, given: Data) -> Dataset:
         store = store_of(given, keys, f"domain '{name}'")
@@ -278,22 +288,44 @@ def _assemble(
     params: Sequence[str],
     device: str,
     dtype: str,
+    sharing: Sharing = _UNSHARED,
 ) -> Problem:
     kind = torch.float64 if dtype == "float64" else torch.float32
-    module = module.to(device=device, dtype=kind)
     space = ParameterSpace.of(module, params)
-    problem = Problem(
-        objective=Objective(module, function),
-        space=space,
-        theta=space.flat(module),
-        data=_placed(data, device, kind),
-        training=training,
-        loss_name=loss.name,
-        loss_args=dict(loss.args),
-    )
+    stated: dict[str, Any] = {
+        "space": space,
+        "data": _placed(data, device, kind),
+        "training": training,
+        "loss_name": loss.name,
+        "loss_args": dict(loss.args),
+    }
+    problem: Problem
+    team = sharing.team_for(module, kind)
+    if team is None:
+        module = module.to(device=device, dtype=kind)
+        theta = space.flat(module)
+        problem = Problem(objective=Objective(module, function), theta=theta, **stated)
+    else:
+        _refuse_coupled(module)
+        theta, shards = sharded(module, space, team, torch.device(device), kind)
+        objective = Objective(module, function)
+        problem = ShardedProblem(
+            objective=objective, theta=theta, shards=shards, team=team, **stated
+        )
+        sharing.placed()
     with as_guest(f"network and loss ({loss.name})", "find the call of sys.exit: --debug shows it"):
         check(problem)
     return problem
+
+
+def _refuse_coupled(module: nn.Module) -> None:
+    layers = coupled_layers(module)
+    if layers:
+        raise ConfigurationError(
+            f"{some(layers)} normalize by the statistics of all samples together, and where ranks "
+            "share the parameters, each puts its own samples through",
+            "leave --shard-parameters out, or take running statistics: --batch-norm running",
+        )
 
 
 def _placed(data: Dataset, device: str, kind: torch.dtype) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from lla.problem.moments import Moments
 from lla.problem.parameters import ParameterSpace
 from lla.problem.pooling import fast_pooling
 from lla.problem.recipe import Statistics, Training
+from lla.team import ALONE, Team, by_first
 
 __all__ = [
     "Batch",
@@ -44,6 +46,7 @@ __all__ = [
 
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 def copied(module: M) -> M:
@@ -52,6 +55,18 @@ def copied(module: M) -> M:
         # Copying an exported program meets classes that torch itself is about to rename.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
         return copy.deepcopy(module)
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Switch cuDNN off; ``cudnn.flags`` does so too, but refuses where TF32 is set as here."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.enabled
+    cudnn.enabled = False
+    try:
+        yield
+    finally:
+        cudnn.enabled = before
 
 
 class Batch(NamedTuple):
@@ -223,6 +238,7 @@ class Problem:
             live objects.
         metrics: What evaluations give besides loss and accuracy.
         domains: Further data sets by name, to be compared; of live objects.
+        team: Ranks that share out sums over the samples: evaluations, gradients, products.
     """
 
     objective: Objective
@@ -236,6 +252,7 @@ class Problem:
     relatives: Relatives | None = None
     metrics: tuple[Metric, ...] = ()
     domains: Mapping[str, Dataset] = field(default_factory=dict)
+    team: Team = ALONE
 
     @property
     def module(self) -> nn.Module:
@@ -246,6 +263,19 @@ class Problem:
     def device(self) -> torch.device:
         """Where parameters and data are."""
         return self.theta.device
+
+    @property
+    def home(self) -> torch.device:
+        """Where vectors of all P parameters are."""
+        return self.device
+
+    def share_of(self, vectors: torch.Tensor) -> torch.Tensor:
+        """What θ holds of vectors of all parameters: (…, P) to θ's length, on its device."""
+        return vectors
+
+    def whole_of(self, shares: torch.Tensor) -> torch.Tensor:
+        """The vectors of all parameters, at home, from what θ holds of them: to (…, P)."""
+        return shares
 
     def batches(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
         """What a loss is summed over: the given batches, or all data in chunks.
@@ -259,6 +289,61 @@ class Problem:
         if cut:
             self.refuse_cut()
         return self.data.chunks() if given is None else iter(given)
+
+    def share(self, given: Sequence[Batch] | None = None) -> Iterator[Batch]:
+        """This rank's share of what :meth:`batches` gives: sums over it are added up by the team.
+
+        Every rank takes a contiguous share of the samples, whatever the batches are; some may be
+        left without any. A batch that may not be cut is rank 0's.
+
+        Raises:
+            ProblemError: There are several batches, and layers take the statistics of each.
+        """
+        if self.team.size == 1 or self.coupled_layers:
+            if self.team.rank == 0:
+                yield from self.batches(given)
+            return
+        if given is None:
+            mine = self.team.share(len(self.data))
+            yield from self.data.whole.select(mine).chunks(self.data.chunk)
+            return
+        mine, start = self.team.share(sum(batch.samples for batch in given)), 0
+        for batch in given:
+            first, last = max(mine.start - start, 0), min(mine.stop - start, batch.samples)
+            if first < last:
+                whole = last - first == batch.samples
+                yield batch if whole else batch.select(slice(first, last))
+            start += batch.samples
+
+    def summed(self, sums: torch.Tensor) -> torch.Tensor:
+        """The sum over ranks of what each made of its :meth:`share`."""
+        return self.team.sum(sums)
+
+    def decided(self, action: Callable[[Problem], T]) -> T:
+        """What rank 0 finds on the problem by itself, on every rank.
+
+        Raises:
+            LlaError: What rank 0 raised of that kind, on every rank.
+        """
+        return by_first(self.team, lambda: action(self.alone()))
+
+    def others(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Parameters that are not analysed, and buffers, with their names."""
+        analysed = set(self.space.names)
+        found = itertools.chain(self.module.named_parameters(), self.module.named_buffers())
+        return ((name, tensor) for name, tensor in found if name not in analysed)
+
+    def alone(self) -> Problem:
+        """The same problem for this rank by itself: nothing that it computes asks the others."""
+        return self if self.team.size == 1 else self.shared_by(ALONE)
+
+    def shared_by(self, team: Team) -> Problem:
+        """The same problem, with what belongs to it, for the ranks of a team."""
+        known = self.relatives
+        if known is not None:
+            at = known.at
+            known = replace(known, at=lambda path: at(path).shared_by(team))
+        return self.altered(team=team, relatives=known)
 
     def refuse_cut(self) -> None:
         """Refuse to sum over several batches where layers take the statistics of each.
@@ -308,7 +393,7 @@ class Problem:
         sums = torch.zeros(4 + 2 * len(self.metrics), dtype=torch.float64, device=self.device)
         has_accuracy = True
         with fast_pooling(), self._returned() as returned:
-            for batch in self.batches():
+            for batch in self.share():
                 returned.clear()
                 terms = self.terms(theta, batch, buffers)
                 correct, predictions = terms.correct or (terms.weight, terms.weight)
@@ -316,7 +401,9 @@ class Problem:
                 further = [part for metric in self.metrics for part in metric(returned, batch)]
                 parts = (terms.total, terms.weight, correct, predictions, *further)
                 sums += torch.stack([part.to(torch.float64) for part in parts])
-        total, weight, correct_sum, prediction_sum, *rest = sums.tolist()
+        if self.team.size > 1:
+            has_accuracy = not self.team.any(not has_accuracy)
+        total, weight, correct_sum, prediction_sum, *rest = self.summed(sums).tolist()
         accuracy = correct_sum / prediction_sum if has_accuracy and prediction_sum else math.nan
         means = [a / b if b else math.nan for a, b in zip(rest[::2], rest[1::2], strict=True)]
         return Evaluation(total / weight, accuracy, weight, tuple(means))
@@ -371,7 +458,7 @@ class Problem:
         with ExitStack() as stack:
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
-                stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+                stack.enter_context(_without_cudnn())
             yield
 
     @property

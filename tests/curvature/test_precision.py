@@ -130,3 +130,23 @@ def test_the_kernels_of_a_precision_are_left_as_they_were() -> None:
         with kernels_of(precision):
             assert (conv.fp32_precision, matmul.fp32_precision) == (expected, expected)
         assert (conv.fp32_precision, matmul.fp32_precision) == before
+
+
+def test_recurrent_layers_where_a_precision_is_set() -> None:
+    """torch's own way of switching cuDNN off refuses where TF32 was set for each operation."""
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.GRU(2, 3, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x)[0]
+
+    torch.manual_seed(0)
+    problem = from_objects(Recurrent(), (torch.randn(4, 5, 2), torch.randn(4, 5, 3)), "mse")
+    before = torch.backends.cudnn.enabled
+    with kernels_of("same"):
+        product = Hessian(problem)(torch.ones(problem.space.size, dtype=torch.float64))
+    assert product.norm() > 0
+    assert torch.backends.cudnn.enabled == before

@@ -24,6 +24,7 @@ __all__ = [
 CENTER_TOLERANCE = 1e-6  # of the loss, or of 1
 KINKS_SEEN = 3.0  # errors from which a jump of the slope counts as seen
 _AGREEMENT = 0.01  # between curvatures, relative
+_TIE = 1e-9  # of a distance: points on both sides of the checkpoint are equally far from it
 _STEPS = (0.1, 0.025, 0.006, 0.0015)
 
 
@@ -107,7 +108,7 @@ def quadratic_radius(
             units="parameter norm",
         )
     high = float(distance[broken].min())
-    within = distance[distance < high]
+    within = distance[distance < (1 - _TIE) * high]
     low = float(within.max()) if within.size else 0.0
     return Estimate(
         (low + high) / 2,

@@ -7,7 +7,7 @@ drifts, and the order of the points does not matter.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -20,6 +20,8 @@ from lla.analyses.landscape import ANALYSIS
 from lla.problem import Dataset, Evaluation, Problem
 from lla.problem.crew import Crew
 from lla.problem.moments import Moments
+
+_ROUND = 4  # points of each worker between two looks at what the other ranks have
 
 __all__ = ["Adam", "Linear", "Motion", "Statistics", "Surveyor", "grid_points"]
 
@@ -148,15 +150,35 @@ class Surveyor:
         if kept:
             found, done = np.array(kept["found"]), int(kept["done"])
         with tiles.running():
-            crew = Crew(self.problem, min(self.workers, max(1, len(points) - done)))
-            with closing(crew.map(self._moved, points[done:])) as evaluations:
-                for evaluation in evaluations:
-                    found[:, done] = evaluation.loss, evaluation.accuracy, *evaluation.further
-                    done += 1
-                    told(done, len(points))
-                    self.counted(1)
-                    tiles.step()
+            for values in self._rounds(points[done:]):
+                found[:, done : done + values.shape[1]] = values
+                done += values.shape[1]
+                told(done, len(points))
+                self.counted(values.shape[1])
+                tiles.step()
         return tuple(found)
+
+    def _rounds(self, points: np.ndarray) -> Iterator[np.ndarray]:
+        """Values at the points, in order, some columns at a time.
+
+        Ranks share out the points of a round; each evaluates its own over all samples.
+        """
+        team = self.problem.team
+        crew = Crew(self.problem.alone(), min(self.workers, max(1, len(points))))
+        if team.size == 1:
+            with closing(crew.map(self._moved, points)) as evaluations:
+                yield from map(_column, evaluations)
+            return
+        size = _ROUND * self.workers * team.size
+        for start in range(0, len(points), size):
+            chosen = points[start : start + size]
+            with team.timed("points"):
+                own = [
+                    _column(one) for one in crew.map(self._moved, chosen[team.share(len(chosen))])
+                ]
+            empty = np.empty((2 + len(self.problem.metrics), 0))
+            part = torch.from_numpy(np.concatenate([empty, *own], axis=1))
+            yield team.joined(part, len(chosen)).numpy()
 
     def _digest(self, points: np.ndarray) -> str:
         metrics = "".join(f" {one.name} {one.version}" for one in self.problem.metrics)
@@ -165,6 +187,11 @@ class Surveyor:
         for tensor in self.motion.tensors():
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _column(evaluation: Evaluation) -> np.ndarray:
+    """Loss, accuracy and metrics, shape (2 + metrics, 1)."""
+    return np.array([[evaluation.loss], [evaluation.accuracy], *([x] for x in evaluation.further)])
 
 
 def grid_points(alpha: np.ndarray, beta: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from lla.analyses.landscape import ANALYSIS, LandscapeConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.problem import Problem
 from lla.problem.crew import Crew
+from lla.team import by_first
 
 __all__ = ["SHARING", "Sharing"]
 
@@ -38,6 +39,11 @@ class Sharing:
     def cut(self, problem: Problem) -> Problem:
         """The problem in these chunks."""
         return problem.altered(data=replace(problem.data, chunk=self.chunk))
+
+
+def _agreed(problem: Problem, workspace: Workspace) -> Sharing:
+    """What rank 0 measures: each rank shares out its part of the points alike."""
+    return by_first(problem.team, lambda: _measured(problem.alone(), workspace))
 
 
 def _measured(problem: Problem, workspace: Workspace) -> Sharing:
@@ -90,7 +96,7 @@ def _seconds(problem: Problem, sharing: Sharing) -> float:
 
 SHARING = Shared(
     "evaluation of points",
-    _measured,
+    _agreed,
     Keep(
         lambda found: {"workers": np.array(found.workers), "chunk": np.array(found.chunk)},
         lambda arrays, problem: Sharing(int(arrays["workers"]), int(arrays["chunk"])),

@@ -14,6 +14,7 @@ from lla.analyses.saliency.names import METHODS, Method, Pair, all_pairs, parse_
 from lla.analyses.saliency.targets import Score
 from lla.errors import ConfigurationError
 from lla.problem import Problem
+from lla.team import ALONE, Team
 
 if TYPE_CHECKING:
     from lla.analyses.saliency import SaliencyConfig
@@ -31,6 +32,7 @@ class Explainer:
         combine: How layers are combined.
         layer_weights: With which weights.
         count: Told the number of images of each pass.
+        team: Ranks that share out the images.
     """
 
     score: ScoreFunction
@@ -38,10 +40,11 @@ class Explainer:
     combine: str = "geometric"
     layer_weights: str = "uniform"
     count: Callable[[int], None] = lambda images: None
+    team: Team = ALONE
 
     def maps(self, network: Network, images: torch.Tensor, classes: torch.Tensor) -> Maps:
         """Raw maps by layer."""
-        found = layer_maps(network, images, classes, self.score, self.wanted)
+        found = layer_maps(network, images, classes, self.score, self.wanted, self.team)
         self.count(len(images))
         return found
 
@@ -96,4 +99,4 @@ def explainer_of(
     at_once = min(config.at_once, problem.data.chunk)
     wanted = Wanted(method, config.layers, tuple(dict.fromkeys(more)), at_once)
     score = Score(config.score, problem.objective.loss)
-    return Explainer(score, wanted, config.combine, config.layer_weights, count)
+    return Explainer(score, wanted, config.combine, config.layer_weights, count, problem.team)

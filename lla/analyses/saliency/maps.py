@@ -26,6 +26,7 @@ from lla.analyses.saliency.tokens import Grid, spatial
 from lla.errors import ConfigurationError
 from lla.problem import Batch
 from lla.problem.crew import side_by_side
+from lla.team import ALONE, Team
 
 __all__ = ["Maps", "Network", "Wanted", "as_numpy", "layer_maps"]
 
@@ -115,6 +116,15 @@ class Maps:
     more: dict[Pair, dict[str, torch.Tensor]] = field(default_factory=dict)
     activity: dict[str, torch.Tensor] = field(default_factory=dict)
 
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Maps:
+        """The same with each tensor changed."""
+
+        def changed(parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {name: change(part) for name, part in parts.items()}
+
+        more = {pair: changed(parts) for pair, parts in self.more.items()}
+        return Maps(changed(self.raw), more, changed(self.activity))
+
 
 def layer_maps(
     network: Network,
@@ -122,6 +132,7 @@ def layer_maps(
     classes: torch.Tensor,
     score: ScoreFunction,
     wanted: Wanted,
+    team: Team = ALONE,
 ) -> Maps:
     """Raw maps of the score of one class per image.
 
@@ -131,6 +142,7 @@ def layer_maps(
         classes: The class whose score is explained, shape (n,).
         score: Sum of the scores over a batch whose targets are these classes.
         wanted: Layers and pairs.
+        team: Ranks that share out the images.
 
     Returns:
         The maps; none where no layer lies over the images and the score depends on it.
@@ -138,17 +150,24 @@ def layer_maps(
     Raises:
         ConfigurationError: A named layer cannot have a map.
     """
-    if not wanted.names and len(images) > _DECIDING:
+    count = len(images)
+    shared = 1 < team.size <= count
+    if not wanted.names and (shared or count > _DECIDING):
         # Few images decide which layers: catching all outputs takes as much memory as the graph.
         few = slice(0, min(_DECIDING, wanted.at_once))
         first = _of_batch(network, images[few], classes[few], score, wanted)
         if not first.raw:
             return Maps()
         wanted = replace(wanted, layers=tuple(first.raw))
+    if shared:
+        mine = team.share(count)
+        images, classes = images[mine], classes[mine]
     places = (slice(k, k + wanted.at_once) for k in range(0, len(images), wanted.at_once))
-    return _joined(
-        [_of_batch(network, images[place], classes[place], score, wanted) for place in places]
-    )
+    with team.timed("images"):
+        found = _joined(
+            [_of_batch(network, images[place], classes[place], score, wanted) for place in places]
+        )
+    return found.each(lambda part: team.joined(part, count, 0)) if shared else found
 
 
 def _of_batch(

@@ -95,10 +95,16 @@ def ranking(
     chosen = torch.arange(whole)
     if count and count < whole:
         chosen = permutation(whole, workspace.seed, "saliency ranking")[:count].sort().values
+    team = problem.team
+    # Rounds, because all ranks have to be asked before one may stop.
     found = []
-    for part in problem.data.select(chosen).chunks(_CHUNK):
-        found.append(along(problem, part, vector)[1])
-        workspace.tally("images")(part.samples)
+    for start in range(0, len(chosen), _CHUNK * team.size):
+        places = chosen[start : start + _CHUNK * team.size]
+        mine = problem.data.select(places[team.share(len(places))])
+        with team.timed("images"):
+            own = along(problem, mine, vector)[1] if mine.samples else problem.theta[:0]
+        found.append(team.joined(own, len(places)))
+        workspace.tally("images")(len(places))
     sharpness = torch.cat(found).double().cpu()
     order = sharpness.argsort(descending=True, stable=True)
     ranked = sharpness[order]

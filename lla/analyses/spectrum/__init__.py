@@ -186,6 +186,7 @@ ANALYSIS = Analysis(
         indicative=("K_H0.5",),
     ),
     figures="lla_plots.spectrum:figures",
+    sharded=True,
     depends=ESTIMATES,
     question="How sharp is it?",
     summary=(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from lla.analyses.accuracy import widened
 from lla.analyses.spectral import SpectralProducts
@@ -95,10 +94,7 @@ def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...], slack
     The block of A is that of QᵀTQ and that of the rest, whose eigenvalues lie between those of
     the complement, give or take the coupling and the error of products (Weyl).
     """
-    gram = torch.zeros((krylov.basis.rows,) * 2, dtype=torch.float64)
-    for part in krylov.basis.columns(places):
-        gram += (part @ part.T).cpu()
-    squares, turn = np.linalg.eigh(gram.numpy())
+    squares, turn = np.linalg.eigh(krylov.basis.gram(places).numpy())
     root = turn * np.sqrt(np.maximum(squares, 0.0)) @ turn.T
     top = float(np.linalg.eigvalsh(root @ krylov.projected @ root)[-1])
     if sum(place.stop - place.start for place in places) > krylov.basis.rows:
