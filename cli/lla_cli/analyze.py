@@ -20,6 +20,7 @@ from lla_cli.options import (
     DRY_RUN,
     OUTPUT,
     RESUME,
+    SELECTION,
     SETTINGS,
     STATED,
     TRUST,
@@ -32,15 +33,10 @@ from lla_cli.targets import chosen_target
 
 __all__ = ["add_to"]
 
-_SELECTION = (
-    Setting("only", "run", "only", "run these analyses only, as A,B", "Analyses", many=True),
-    Setting("skip", "run", "skip", "leave these analyses out", "Analyses", many=True),
-)
-
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    _add(app, "analyze", "Run all analyses on a checkpoint.", (*_SELECTION, *SETTINGS), only=())
+    _add(app, "analyze", "Run all analyses on a checkpoint.", (*SELECTION, *SETTINGS), only=())
     for analysis in available().values():
         if analysis.name != "baseline":
             settings = (*analysis_settings(analysis), *SETTINGS)

@@ -42,6 +42,11 @@ class Interruption:
         finally:
             self._deferring = False
 
+    @property
+    def came(self) -> bool:
+        """Whether a signal has come."""
+        return bool(self._number)
+
     def check(self) -> None:
         """Between two products: stop here, if a signal has come.
 

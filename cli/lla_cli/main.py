@@ -11,6 +11,7 @@ from lla.allocator import keep_freed_memory
 from lla_cli import (
     analyze,
     audit,
+    batch,
     compare,
     export,
     importing,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 
 _COMMANDS = (
-    analyze, show, compare, audit, plot, page, export, importing, init, inspect, surroundings
+    analyze, batch, show, compare, audit, plot, page, export, importing, init, inspect, surroundings
 )  # fmt: skip
 for module in _COMMANDS:
     module.add_to(app)

@@ -17,6 +17,7 @@ __all__ = [
     "DRY_RUN",
     "OUTPUT",
     "RESUME",
+    "SELECTION",
     "SETTINGS",
     "STATED",
     "TRUST",
@@ -85,6 +86,11 @@ CHECKPOINT = parameter(
     str,
     ...,
     typer.Argument(help="checkpoint: a file, a folder, hf:NAME or timm:NAME", metavar="MODEL"),
+)
+
+SELECTION = (
+    Setting("only", "run", "only", "run these analyses only, as A,B", "Analyses", many=True),
+    Setting("skip", "run", "skip", "leave these analyses out", "Analyses", many=True),
 )
 
 _PROBLEM, _TRAINING, _COMPUTE = "Model and data", "Training, for stability", "Computation"

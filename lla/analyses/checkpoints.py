@@ -46,7 +46,7 @@ def _meant(text: str, option: str) -> list[str]:
         return found
     if not has_magic(text) or Path(text).exists():
         return [text]
-    found = sorted(glob(text), key=natural)
+    found = sorted(glob(text, recursive=True), key=natural)
     if not found:
         raise ConfigurationError(
             f"no file matches '{text}'", f"correct {option}; quote patterns: 'epoch-*.pt'"

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Ended", "Job", "Outcome"]
+__all__ = ["Ended", "Job", "Outcome", "Status"]
+
+Status = Literal["done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Job:
         recipe: A recipe to use instead of the one beside the checkpoint.
         allowed: Globals that reading the checkpoint may build.
         unsafe: Whether reading it may run whatever the file asks for.
-        html: Whether a page is written beside the report.
+        fresh: Whether it is computed anew, whatever is there of it.
+        progress: A file in which it says how far it is, absolute; "": it says nothing.
         timeout: Seconds after which it is ended; 0: never.
     """
 
@@ -37,7 +40,8 @@ class Job:
     recipe: str | None = None
     allowed: tuple[str, ...] = ()
     unsafe: bool = False
-    html: bool = False
+    fresh: bool = False
+    progress: str = ""
     timeout: float = 0.0
 
 
@@ -55,7 +59,7 @@ class Outcome:
         peak: Largest resident memory of the worker, bytes.
     """
 
-    status: Literal["done", "failed", "stopped"]
+    status: Status
     seconds: float
     reason: str = ""
     remedy: str = ""

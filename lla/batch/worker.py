@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lla.batch.job import Job, Outcome
-from lla.errors import InterruptedRunError, LlaError
+from lla.batch.job import Job, Outcome, Status
+from lla.batch.reported import Written
+from lla.errors import AnalysisFailedError, InterruptedRunError, LlaError
 
 __all__ = ["run"]
 
@@ -38,13 +39,12 @@ def run(job: Job, stop: Callable[[], None] = lambda: None) -> Outcome:
     return _ended("done", begun)
 
 
-def _ended(status: str, begun: float, error: LlaError | None = None) -> Outcome:
+def _ended(status: Status, begun: float, error: LlaError | None = None) -> Outcome:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     seconds = round(time.perf_counter() - begun, 3)
     if error is None:
-        return Outcome("done", seconds, peak=peak)
-    made = "stopped" if status == "stopped" else "failed"
-    return Outcome(made, seconds, error.reason, error.remedy, error.exit_code, peak)  # type: ignore[arg-type]
+        return Outcome(status, seconds, peak=peak)
+    return Outcome(status, seconds, error.reason, error.remedy, error.exit_code, peak)
 
 
 def _analyze(job: Job, stop: Callable[[], None]) -> None:
@@ -56,8 +56,24 @@ def _analyze(job: Job, stop: Callable[[], None]) -> None:
 
     recipe = Path(job.recipe) if job.recipe else None
     settings = gather(job.checkpoint, recipe=recipe, flags=job.flags)
-    with settings.pointing_to_recipe(), Ledger.opened(Target(Path(job.report))) as ledger:
+    target = Target(Path(job.report))
+    with settings.pointing_to_recipe(), Ledger.opened(target, fresh=job.fresh) as ledger:
         trust = Trust(tuple(job.allowed), job.unsafe)
         problem, facts, settings = prepare(job.checkpoint, settings, trust=trust)
-        report = analyze_problem(problem, facts, settings, ledger=ledger, stop=stop)
+        progress = Written(job.progress) if job.progress else None
+        report = analyze_problem(
+            problem,
+            facts,
+            settings,
+            progress=progress,
+            command=["lla", "batch", job.checkpoint],
+            ledger=ledger,
+            stop=stop,
+        )
         ledger.deliver(report)
+    for name, stage in report.stages.items():
+        if stage.status == "failed":
+            raise AnalysisFailedError(
+                f"the analysis '{name}' failed: {stage.why} (the others are in {job.report})",
+                "analyse it alone with --debug",
+            )

@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-import lla.pipeline
 from lla.analyses.registry import available
 
+import_module("lla.pipeline")
 for _analysis in available().values():
     import_module(_analysis.run.partition(":")[0])

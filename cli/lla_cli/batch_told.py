@@ -1,0 +1,220 @@
+"""What ``lla batch`` says: how far it is on stderr, its result on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from lla.batch.batch import Batch
+    from lla.batch.index import Written
+    from lla.batch.runner import Row
+
+__all__ = ["as_json", "foretold", "summary", "watching"]
+
+_SCHEMA = "lla-batch/1"
+_PLAIN_EVERY = 30.0
+_SHOWN = 12  # jobs that the live table names at most
+_WORDS: dict[str, str] = {
+    "waiting": "waiting",
+    "running": "running",
+    "again": "to be tried again",
+    "done": "done",
+    "skipped": "done before",
+    "failed": "failed",
+    "stopped": "stopped",
+}
+_COLOURS = {"done": "green", "failed": "red", "again": "yellow", "running": "cyan"}
+
+Tick = Callable[["Row | None"], None]
+
+
+@contextmanager
+def watching(rows: Sequence[Row], *, quiet: bool) -> Iterator[Tick]:
+    """What is to be called with each row that has changed, and with None now and then."""
+    if quiet:
+        yield lambda row: None
+    elif sys.stderr.isatty():
+        yield from _live(rows)
+    else:
+        yield _Plain(rows).tick
+
+
+class _Plain:
+    """A line for each job that is over, and every 30 seconds how far all are."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows, self._told, self._begun = rows, time.monotonic(), time.monotonic()
+        skipped = sum(row.state == "skipped" for row in rows)
+        if skipped:
+            self._say(f"{_count(skipped)} done before, of {len(rows)}")
+
+    def tick(self, row: Row | None) -> None:
+        """Say what has changed."""
+        if row is not None and row.state not in ("waiting", "running"):
+            self._say(_line(row, sum(one.over for one in self._rows), len(self._rows)))
+        elif time.monotonic() - self._told >= _PLAIN_EVERY:
+            self._say(_progress(self._rows, self._begun))
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
+
+
+def _line(row: Row, over: int, all: int) -> str:
+    said = row.record.outcome if row.record else None
+    seconds = f" in {said.seconds:.1f} s" if said and row.state == "done" else ""
+    reason = f": {said.reason}" if said and said.reason else ""
+    return f"[{over}/{all}] {row.job.name}: {_WORDS[row.state]}{seconds}{reason}"
+
+
+def _progress(rows: Sequence[Row], begun: float) -> str:
+    counts = _counts(rows)
+    told = ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
+    left = _left(rows, begun)
+    return told + (f"; about {_time(left)} left" if left else "")
+
+
+def _told(rows: Sequence[Row]) -> str:
+    """How many jobs are where."""
+    counts: Counter[str] = Counter(row.state for row in rows)
+    return ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
+
+
+def _left(rows: Sequence[Row], begun: float) -> float:
+    """Seconds that are left, by the pace so far; 0 where nothing tells."""
+    ended = sum(row.state in ("done", "failed") and row.attempts > 0 for row in rows)
+    share = sum(_share(row) for row in rows if row.state == "running")
+    to_do = sum(not row.over for row in rows) - share
+    return (time.monotonic() - begun) / (ended + share) * to_do if ended + share > 0.05 else 0.0
+
+
+def _share(row: Row) -> float:
+    """How much of a running job is done, roughly: analyses count alike."""
+    from lla.batch.reported import reported
+
+    known = reported(row.job.progress)
+    if known is None or not known.stages:
+        return 0.0
+    return (known.position - 1 + (known.share or 0.0)) / known.stages
+
+
+def _time(seconds: float) -> str:
+    minutes = seconds / 60
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def _count(jobs: int) -> str:
+    return "1 checkpoint was" if jobs == 1 else f"{jobs} checkpoints were"
+
+
+def _live(rows: Sequence[Row]) -> Iterator[Tick]:
+    from rich.console import Console
+    from rich.live import Live
+
+    begun = time.monotonic()
+    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+
+        def tick(row: Row | None) -> None:
+            if row is not None and row.state in ("failed", "stopped", "again"):
+                live.console.print(_line(row, sum(one.over for one in rows), len(rows)))
+            live.update(_table(rows, begun), refresh=True)
+
+        yield tick
+
+
+def _table(rows: Sequence[Row], begun: float) -> Group:
+    """Running jobs with their stages, the last ones that ended, and a line for all."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("checkpoint", "state", "analysis", "time", box=None, header_style="bold")
+    running = [row for row in rows if row.state == "running"]
+    ended = [row for row in rows if row.over and row.state != "skipped"]
+    shown = [*ended[-3:], *running[: _SHOWN - 3]]
+    for row in shown:
+        table.add_row(
+            row.job.name,
+            Text(_WORDS[row.state], style=_COLOURS.get(row.state, "")),
+            _stage(row),
+            _time(_seconds(row)),
+        )
+    more = len(running) - len(running[: _SHOWN - 3])
+    lines = [f"… and {more} more running"] if more else []
+    return Group(table, *lines, _progress(rows, begun))
+
+
+def _seconds(row: Row) -> float:
+    if row.record and row.over:
+        return row.record.outcome.seconds
+    return time.monotonic() - row.begun
+
+
+def _stage(row: Row) -> str:
+    from lla.batch.reported import reported
+
+    known = reported(row.job.progress) if row.state == "running" else None
+    if known is None or not known.stage:
+        return ""
+    share = "" if known.share is None else f" {known.share:.0%}"
+    return f"{known.stage} ({known.position}/{known.stages}){share}"
+
+
+def summary(batch: Batch, index: Written) -> str:
+    """The result for people: what failed and why, and where the rest is."""
+    lines = []
+    for row in batch.rows:
+        if row.record and row.state in ("failed", "stopped"):
+            said = row.record.outcome
+            lines.append(f"{row.job.name}: {_WORDS[row.state]}: {said.reason}")
+            lines += [f"    {said.remedy}"] if said.remedy else []
+    lines.append(f"{len(batch.rows)} checkpoints: {_told(batch.rows)}")
+    lines.append(f"index: {index.html}")
+    return "\n".join(lines)
+
+
+def as_json(batch: Batch, index: Written | None = None) -> str:
+    """The result as one document."""
+    files = {name: str(getattr(index, name)) for name in ("hdf5", "csv", "html")} if index else None
+    return json.dumps(
+        {
+            "schema": _SCHEMA,
+            "folder": str(batch.folder),
+            "index": files,
+            "jobs": [_plain(row) for row in batch.rows],
+        },
+        indent=2,
+    )
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    said = vars(row.record.outcome) if row.record else {}
+    return {
+        "name": row.job.name,
+        "checkpoint": row.job.checkpoint,
+        "report": row.job.report,
+        "state": row.state,
+        "attempts": row.attempts or (row.record.attempts if row.record else 0),
+        **{key: said.get(key) for key in ("seconds", "reason", "remedy", "exit_code", "peak")},
+    }
+
+
+def foretold(batch: Batch, *, as_json: bool) -> None:
+    """Say what would be done."""
+    if as_json:
+        print(globals()["as_json"](batch))
+        return
+    for row in batch.rows:
+        reason = f": {row.record.outcome.reason}" if row.record and row.state == "failed" else ""
+        print(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
+    print(_told(batch.rows))
