@@ -21,7 +21,6 @@ FLOORS = (
         "lla.lazy",
         "lla.progress",
         "lla.seeding",
-        "lla.team",
         "lla.validation",
     },
     {"lla.distributed", "lla.numbers", "lla.optional", "lla.sources"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ __all__ = ["Batch", "Terms"]
 Sections = Mapping[str, Mapping[str, Any]]
 
 _JOBS, _LOCK, _JOURNAL, _LOGS, _PROGRESS = "jobs", "lock", "journal.jsonl", "logs", "progress"
+_ANEW = "to be computed anew"
 _GRAVEST = (70, 5, 2, 3)  # of several exit codes, which one stands for all
 
 
@@ -106,6 +107,7 @@ class Batch:
             ]
             if not terms.fresh:
                 skip_done(rows, journal.records)
+            rows = [_as_before(row, journal) for row in rows]
             yield cls(folder, rows, journal)
 
     def run(
@@ -130,7 +132,7 @@ class Batch:
                 tick(row)
             elif row.job.fresh:
                 # Whoever goes on after this batch was stopped is not to take the old report.
-                self.journal.add(Record(row.job.name, row.key, Outcome("stopped", 0, "anew"), 0))
+                self.journal.add(Record(row.job.name, row.key, Outcome("stopped", 0, _ANEW), 0))
         carry_out_all(self.rows, executor, retries=retries, ended=ended, tick=tick, stop=stop)
 
     @property
@@ -187,6 +189,13 @@ def _row(one: Wanted, name: str, folder: Path, terms: Terms, digests: Digests) -
     }
     flags["run"] = {"threads": terms.threads, **flags["run"]}
     return Row(Job(**{**vars(job), "flags": {s: v for s, v in flags.items() if v}}), key)
+
+
+def _as_before(row: Row, journal: Journal) -> Row:
+    """A job that a fresh batch did not get to is computed anew by whoever goes on with it."""
+    record = journal.records.get(row.job.name)
+    anew = record is not None and record.outcome.reason == _ANEW and row.state == "waiting"
+    return replace(row, job=replace(row.job, fresh=True)) if anew else row
 
 
 def _job(one: Wanted, name: str, folder: Path, terms: Terms) -> Job:

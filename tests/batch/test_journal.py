@@ -1,4 +1,4 @@
-"""The journal: what is written survives, and what is cut short, foreign or damaged does not count."""
+"""The journal: what is written survives; what is cut short, foreign or damaged counts as none."""
 
 from __future__ import annotations
 
