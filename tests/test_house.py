@@ -23,6 +23,7 @@ FLOORS = (
         "lla.seeding",
         "lla.validation",
     },
+    {"lla.team"},
     {"lla.distributed", "lla.numbers", "lla.optional", "lla.sources"},
     {"lla.checkpoint"},
     {"lla.drafting", "lla.problem"},
