@@ -35,8 +35,9 @@ _PROBLEM = {
     *("model", "model_arg", "weights", "batch_norm", "data", "loss", "params", "recipe"),
     *("lr", "batch_size", "samples"),
     *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
-    *("method", "products"),
+    *("method", "products", "shard_parameters"),
 }
+_SWITCHES = ("shard_parameters", "no_shard_parameters")  # they take no value
 _COMPUTE = Step(
     "These values were imported. A landscape of the network itself has checks, and the curvature "
     "beside it.",
@@ -133,6 +134,9 @@ def _stated(report: Report, changed: set[str]) -> Iterator[str]:
     words = iter(report.provenance.get("command", ())[2:])
     for word in words:
         name, inline, _ = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name.replace("-", "_") in _SWITCHES:
+            yield word
+            continue
         if not word.startswith("--") or name.replace("-", "_") not in _PROBLEM - changed:
             continue
         yield word

@@ -134,7 +134,9 @@ class ProcessExecutor(Executor):
     def _why(self, worker: _Worker) -> str:
         code = worker.process.exitcode or 0
         how = f"its worker ended with code {code}"
-        if code < 0:
+        if worker.overdue:
+            how = f"it took longer than its timeout of {worker.job.timeout:g} s, and was killed"
+        elif code < 0:
             how = f"its worker was killed by {signal.Signals(-code).name}"
             if -code == signal.SIGKILL:
                 how += ", perhaps by the system for want of memory"

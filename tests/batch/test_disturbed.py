@@ -1,0 +1,372 @@
+"""A batch that is disturbed: after going on with it, its index is that of one left in peace."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lla.report import read
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+_COUNT = 4
+_REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")  # addresses within the file
+_MARK = "TEST_OF_DISTURBED_BATCHES"
+_NETS = """
+import time
+import torch
+
+
+class Net(torch.nn.Sequential):
+    def forward(self, x):
+        time.sleep({pause})
+        return super().forward(x)
+
+
+def net():
+    return Net(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+"""
+# With the plan stated, runs that know nothing of each other give the same bits.
+_RECIPE = """
+schema = 1
+[model]
+factory = "nets.py:net"
+[data]
+source = "d.npz"
+batch_size = 24
+[training]
+lr = 0.1
+[run]
+only = "baseline,spectrum"
+method = "reverse"
+together = 1
+threads = 1
+dtype = "float64"
+[spectrum]
+steps = 30
+probes = 2
+max_probes = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Checkpoints of four epochs; an evaluation takes a tenth of a second at least."""
+    folder = tmp_path_factory.mktemp("problem")
+    (folder / "nets.py").write_text(_NETS.format(pause=0.1))
+    (folder / "lla.toml").write_text(_RECIPE)
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(24, 6)).astype(np.float32)
+    np.savez(folder / "d.npz", x=x, y=np.arange(24) % 3)
+    for epoch in range(1, _COUNT + 1):
+        torch.manual_seed(epoch)
+        net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+        torch.save({"state_dict": net.state_dict(), "epoch": epoch}, folder / f"m-{epoch}.pt")
+    return folder
+
+
+@contextmanager
+def begun(problem: Path, out: Path, *options: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
+    """``lla batch`` in a process group of its own, which is gone in the end."""
+    command = [sys.executable, "-c", "from lla_cli.main import main; main()", "batch", "m-*.pt"]
+    process = subprocess.Popen(
+        [*command, "-o", str(out), "--jobs", "2", "--json", *options],
+        cwd=problem,
+        env={**os.environ, _MARK: str(out), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **how,
+    )
+    try:
+        yield process
+    finally:
+        for pid in (process.pid, *workers(out)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream:
+                stream.close()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
+    """Exit code, the document if there is one, and what was said on stderr."""
+    out, said = process.communicate(timeout=180)
+    return process.returncode, json.loads(out) if out.strip() else {}, said
+
+
+def run(problem: Path, out: Path, *options: str, **how: Any) -> tuple[int, dict[str, Any], str]:
+    with begun(problem, out, *options, **how) as process:
+        return ended(process)
+
+
+def processes(out: Path) -> list[int]:
+    """All processes of the batches of this folder."""
+    found = []
+    for place in Path("/proc").iterdir():
+        with suppress(OSError):
+            if (
+                place.name.isdecimal()
+                and f"{_MARK}={out}\0".encode() in (place / "environ").read_bytes() + b"\0"
+            ):
+                found.append(int(place.name))
+    return found
+
+
+def workers(out: Path) -> list[int]:
+    """Those that carry out a job: each leads a session."""
+    found = []
+    for pid in processes(out):
+        with suppress(OSError):
+            if os.getsid(pid) == pid and b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def wait_until(what: Callable[[], Any], seconds: float = 90.0) -> Any:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not come to that")
+
+
+def in_the_middle(out: Path) -> None:
+    """Wait until a report is there, and another's job has kept a stage."""
+    wait_until(lambda: list(out.glob("*.lla.h5")))
+    wait_until(lambda: list(out.glob("*.parts/stage*.h5")))
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """All that an index holds but what says when it, or a report, was written."""
+    found: dict[str, Any] = {}
+
+    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        facts = {key: repr(item.attrs[key]) for key in item.attrs if key not in _REFERENCES}
+        values = repr(np.asarray(item[()]).tolist()) if isinstance(item, h5py.Dataset) else ""
+        found[name] = facts, values
+
+    with h5py.File(path, "r") as file:
+        file.visititems(keep)
+    del found["index/checkpoints/report_sha256"]
+    return found
+
+
+def indexed(out: Path) -> dict[str, Any]:
+    """What an index says, and the numbers of all reports."""
+    reports = {
+        path.name: {name: repr(value) for name, value in read(path).metrics.items()}
+        for path in sorted(out.glob("*.lla.h5"))
+    }
+    return {
+        "reports": reports,
+        "csv": (out / "index.csv").read_bytes(),
+        "hdf5": contents(out / "index.h5"),
+    }
+
+
+@pytest.fixture(scope="module")
+def peaceful(problem: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The index of a batch that nothing befell."""
+    out = tmp_path_factory.mktemp("peaceful") / "out"
+    code, document, said = run(problem, out)
+    assert code == 0, said
+    assert [job["state"] for job in document["jobs"]] == ["done"] * _COUNT
+    assert processes(out) == [], "nothing stays behind"
+    found = indexed(out)
+    assert len(found["reports"]) == _COUNT
+    return found
+
+
+def completed(problem: Path, out: Path) -> list[str]:
+    """Go on with a batch; the states of its jobs."""
+    code, document, said = run(problem, out)
+    assert code == 0, said
+    leftover = [p for p in out.rglob("*") if p.name.endswith(".parts") or p.name.startswith(".")]
+    assert leftover == [], "nothing half-written stays"
+    return [job["state"] for job in document["jobs"]]
+
+
+def test_a_worker_is_killed_and_its_job_tried_again(
+    problem: Path, peaceful: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with begun(problem, out) as process:
+        in_the_middle(out)
+        os.kill(workers(out)[0], signal.SIGKILL)
+        code, document, said = ended(process)
+    assert code == 0, said
+    assert sorted(job["attempts"] for job in document["jobs"]) == [1, 1, 1, 2]
+    assert indexed(out) == peaceful
+
+
+def test_a_worker_is_killed_and_the_rest_finished(
+    problem: Path, peaceful: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with begun(problem, out, "--retries", "0") as process:
+        in_the_middle(out)
+        os.kill(workers(out)[0], signal.SIGKILL)
+        code, document, said = ended(process)
+    assert code == 70, said
+    states = {job["name"]: job["state"] for job in document["jobs"]}
+    assert sorted(states.values()) == ["done", "done", "done", "failed"]
+    (failed,) = (job for job in document["jobs"] if job["state"] == "failed")
+    assert "SIGKILL" in failed["reason"]
+    assert failed["remedy"]
+    assert "SIGKILL" in said
+    assert failed["reason"] in (out / "index.csv").read_text(), "the index tells of it"
+    assert sorted(completed(problem, out)) == ["done", "skipped", "skipped", "skipped"]
+    assert indexed(out) == peaceful
+
+
+def test_the_batch_itself_is_killed(
+    problem: Path, peaceful: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with begun(problem, out) as process:
+        in_the_middle(out)
+        assert workers(out)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        wait_until(lambda: not processes(out), 10), "no orphan computes on"
+    states = completed(problem, out)
+    assert "done" in states
+    assert indexed(out) == peaceful
+    assert completed(problem, out) == ["skipped"] * _COUNT
+    assert indexed(out) == peaceful, "also an index made of what is there alone"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_state_to_go_on_from(
+    problem: Path, peaceful: dict[str, Any], tmp_path: Path, number: int, code: int
+) -> None:
+    out = tmp_path / "out"
+    with begun(problem, out) as process:
+        in_the_middle(out)
+        # As a terminal does it, the whole process group.
+        os.killpg(process.pid, number)
+        found, document, said = ended(process)
+    assert found == code, said
+    assert "batch" in said.splitlines()[-1], "the command to go on with"
+    states = [job["state"] for job in document["jobs"]]
+    assert set(states) <= {"done", "stopped", "waiting"}
+    assert set(states) & {"stopped", "waiting"}
+    assert processes(out) == []
+    assert "skipped" in completed(problem, out)
+    assert indexed(out) == peaceful
+
+
+def test_a_second_signal_stops_at_once(
+    problem: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    slow = tmp_path_factory.mktemp("slow") / "problem"
+    shutil.copytree(problem, slow)
+    (slow / "nets.py").write_text(_NETS.format(pause=60))
+    out = tmp_path / "out"
+    with begun(slow, out) as process:
+        wait_until(lambda: len(workers(out)) == 2)
+        time.sleep(1.0)
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(1.0)
+        assert process.poll() is None
+        at = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        code, _, said = ended(process)
+    assert code == 130, said
+    assert time.monotonic() - at < 15
+    assert processes(out) == []
+
+
+def test_a_job_that_hangs(problem: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Even one that is frozen: its timeout costs it alone."""
+    slow = tmp_path_factory.mktemp("hanging") / "problem"
+    shutil.copytree(problem, slow)
+    out = slow / "out"
+    with begun(slow, out, "--timeout", "20s", "--retries", "0") as process:
+        os.kill(wait_until(lambda: workers(out))[0], signal.SIGSTOP)
+        code, document, said = ended(process)
+    assert code == 70, said
+    assert sorted(job["state"] for job in document["jobs"]) == ["done"] * 3 + ["failed"]
+    (failed,) = (job for job in document["jobs"] if job["state"] == "failed")
+    assert "timeout of 20 s" in failed["reason"]
+    assert processes(out) == []
+
+
+def test_two_batches_in_one_folder(problem: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with begun(problem, out) as process:
+        wait_until(lambda: workers(out))
+        code, _, said = run(problem, out)
+        assert code == 2
+        assert "is being written by process" in said
+        assert ended(process)[0] == 0
+
+
+def test_no_room_for_a_report(problem: Path, peaceful: dict[str, Any], tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk where nobody may mount one."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, resource.RLIM_INFINITY))
+
+    out = tmp_path / "out"
+    code, document, said = run(problem, out, preexec_fn=limited)
+    assert code in (5, 70), said
+    assert [job["state"] for job in document.get("jobs", [])] in (["failed"] * _COUNT, [])
+    assert "too large" in said
+    assert not list(out.glob("*.lla.h5"))
+    completed(problem, out)
+    assert indexed(out) == peaceful
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MB: a report takes about 120 kB, the page's library 5 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_the_disk_is_full_in_the_middle(
+    problem: Path, peaceful: dict[str, Any], small_disk: Path
+) -> None:
+    out, ballast = small_disk / "out", small_disk / "ballast"
+    with begun(problem, out) as process:
+        wait_until(lambda: list(out.glob("*.lla.h5")))
+        with suppress(OSError), ballast.open("wb", buffering=0) as stream:
+            while True:
+                stream.write(b"\0" * 4096)
+        code, _, said = ended(process)
+    assert code, said
+    assert "No space left on device" in said
+    reports = [read(path) for path in out.glob("*.lla.h5")]
+    assert 0 < len(reports) < _COUNT, "each whole, and those before it stay"
+    ballast.unlink()
+    assert "skipped" in completed(problem, out)
+    assert indexed(out) == peaceful
