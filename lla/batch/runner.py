@@ -89,6 +89,8 @@ def carry_out_all(
     while waiting or running:
         if stop():
             heard(executor.cancel(grace), stopping=True)
+            for row in waiting:
+                row.state = "waiting"  # also those that were to be begun again
             return
         while waiting and len(running) < executor.slots and not stop():
             row = waiting.popleft()
