@@ -71,10 +71,6 @@ def _run(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict[str,
             _deliver(outcome, values)
 
 
-def _warn(text: str) -> None:
-    print(f"lla: {text}", file=sys.stderr)
-
-
 def _again() -> str:
     return command_of(sys.argv)
 
@@ -96,13 +92,13 @@ def _analyze(
             _follow(checkpoint, resolved, values, interruption, team)
             return None
         from lla.ledger import Ledger
-        from lla_cli.console import watching
+        from lla_cli.console import warn, watching
 
         made = tuple(entry.name for entry in resolved.selected())
         # What the user's code prints goes to stderr: stdout is for the result alone.
         with (
             redirect_stdout(sys.stderr),
-            Ledger.opened(target, fresh=not values["resume"], tell=_warn) as ledger,
+            Ledger.opened(target, fresh=not values["resume"], tell=warn) as ledger,
             told_of_parts(ledger, len(made), again=_again),
             watching(quiet=values["quiet"]) as progress,
             resolved.pointing_to_recipe(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from lla_cli.options import (
     SETTINGS,
     STATED,
     TRUST,
+    option,
     parameter,
     with_parameters,
 )
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_PANEL = "Audit"
 _TARGETS = parameter(
     "targets",
     list[str],
@@ -42,12 +43,7 @@ _TARGETS = parameter(
 )
 
 
-def _option(name: str, type: Any, default: Any, help: str, metavar: str | None = None) -> Any:
-    flag = f"--{name.replace('_', '-')}"
-    option = typer.Option(flag, help=help, rich_help_panel=_PANEL, metavar=metavar)
-    return parameter(name, type, default, option)
-
-
+_option = partial(option, "Audit")
 _AUDIT = (
     _option(
         "policy",

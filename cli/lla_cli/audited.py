@@ -25,6 +25,7 @@ from lla.audit.writing import Output, refuse_outputs
 from lla.errors import ConfigurationError, LlaError, ReportError
 from lla.files import replacing
 from lla.report import Report
+from lla_cli.console import warn
 from lla_cli.interruption import Interruption
 from lla_cli.options import SETTINGS
 
@@ -140,7 +141,7 @@ class Auditor:
         target = chosen_target(checkpoint, settings, self._place(checkpoint), html=False)
         with ExitStack() as stack:
             stack.enter_context(redirect_stdout(sys.stderr))
-            opened = Ledger.opened(target, fresh=not values["resume"], tell=_warn)
+            opened = Ledger.opened(target, fresh=not values["resume"], tell=warn)
             ledger = stack.enter_context(opened)
             stack.enter_context(told_of_parts(ledger, len(select(only)), again=_again))
             progress = stack.enter_context(watching(quiet=values["quiet"]))
@@ -229,9 +230,5 @@ def _again() -> str:
     return shlex.join(sys.argv)
 
 
-def _warn(text: str) -> None:
-    print(f"lla: {text}", file=sys.stderr)
-
-
 def _told(values: dict[str, Any]) -> Callable[[str], None]:
-    return (lambda text: None) if values["quiet"] else _warn
+    return (lambda text: None) if values["quiet"] else warn

@@ -6,11 +6,13 @@ import os
 import shlex
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from lla_cli.console import warn
 from lla_cli.flags import trust_of, values_of
 from lla_cli.guard import guarded
 from lla_cli.interruption import Interruption
@@ -22,6 +24,7 @@ from lla_cli.options import (
     SETTINGS,
     STATED,
     TRUST,
+    option,
     parameter,
     with_parameters,
 )
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_PANEL = "Batch"
 _TARGETS = parameter(
     "targets",
     list[str],
@@ -47,14 +49,7 @@ _TARGETS = parameter(
 )
 
 
-def _option(
-    name: str, type: Any, default: Any, help: str, metavar: str | None = None, short: str = ""
-) -> Any:
-    flags = [*([short] if short else []), f"--{name.replace('_', '-')}"]
-    option = typer.Option(*flags, help=help, rich_help_panel=_PANEL, metavar=metavar)
-    return parameter(name, type, default, option)
-
-
+_option = partial(option, "Batch")
 _BATCH = (
     _option("output", str, "batch", "folder of the reports and the index", "FOLDER", "-o"),
     _option(
@@ -107,11 +102,9 @@ def _run(values: dict[str, Any]) -> None:
         wanted = _wanted(values)
         from lla.batch.batch import Batch
 
-        with Batch.opened(wanted, Path(values["output"]), _terms(values), tell=_warn) as batch:
+        with Batch.opened(wanted, Path(values["output"]), _terms(values), tell=warn) as batch:
             if values["dry_run"]:
-                from lla_cli.batch_told import foretold
-
-                foretold(batch, as_json=values["json"])
+                _tell(batch, None, values)
                 return
             _carry_out(batch, values, interruption)
             index = _indexed(batch, pages=values["html"])
@@ -119,10 +112,6 @@ def _run(values: dict[str, Any]) -> None:
             interruption.check()
         if batch.exit_code:
             raise typer.Exit(batch.exit_code)
-
-
-def _warn(text: str) -> None:
-    print(f"lla: {text}", file=sys.stderr)
 
 
 def _wanted(values: dict[str, Any]) -> list[Wanted]:
@@ -143,7 +132,7 @@ def _wanted(values: dict[str, Any]) -> list[Wanted]:
         )
     if more and not values["quiet"]:
         times = "one checkpoint was" if more == 1 else f"{more} checkpoints were"
-        _warn(f"{times} named more than once, and counts once")
+        warn(f"{times} named more than once, and counts once")
     return found
 
 
@@ -248,11 +237,12 @@ def _short(path: str, folder: Path) -> str:
     return str(place.relative_to(folder)) if place.is_relative_to(folder) else path
 
 
-def _tell(batch: Batch, index: Written, values: dict[str, Any]) -> None:
-    from lla_cli.batch_told import as_json, summary
+def _tell(batch: Batch, index: Written | None, values: dict[str, Any]) -> None:
+    """The result on stdout; without an index, what would be done."""
+    from lla_cli.batch_told import as_json, foretold, summary
 
     if values["json"]:
         print(as_json(batch, index))
     else:
-        print(summary(batch, index))
+        print(summary(batch, index) if index else foretold(batch))
     sys.stdout.flush()

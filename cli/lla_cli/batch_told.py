@@ -6,15 +6,18 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from lla.numbers import seconds
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from lla.batch.batch import Batch
     from lla.batch.index import Written
+    from lla.batch.reported import Reported
     from lla.batch.runner import Row
 
 __all__ = ["as_json", "foretold", "summary", "watching"]
@@ -34,6 +37,7 @@ _WORDS: dict[str, str] = {
 _COLOURS = {"done": "green", "failed": "red", "again": "yellow", "running": "cyan"}
 
 Tick = Callable[["Row | None"], None]
+Known = Mapping[str, "Reported"]
 
 
 @contextmanager
@@ -61,7 +65,7 @@ class _Plain:
         if row is not None and row.state not in ("waiting", "running"):
             self._say(_line(row, sum(one.over for one in self._rows), len(self._rows)))
         elif time.monotonic() - self._told >= _PLAIN_EVERY:
-            self._say(_progress(self._rows, self._begun))
+            self._say(_progress(self._rows, self._begun, _known(self._rows)))
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()
@@ -70,13 +74,13 @@ class _Plain:
 
 def _line(row: Row, over: int, all: int) -> str:
     said = row.record.outcome if row.record else None
-    seconds = f" in {said.seconds:.1f} s" if said and row.state == "done" else ""
+    took = f" in {said.seconds:.1f} s" if said and row.state == "done" else ""
     reason = f": {said.reason}" if said and said.reason else ""
-    return f"[{over}/{all}] {row.job.name}: {_WORDS[row.state]}{seconds}{reason}"
+    return f"[{over}/{all}] {row.job.name}: {_WORDS[row.state]}{took}{reason}"
 
 
-def _progress(rows: Sequence[Row], begun: float) -> str:
-    left = _left(rows, begun)
+def _progress(rows: Sequence[Row], begun: float, known: Known) -> str:
+    left = _left(rows, begun, known)
     return _told(rows) + (f"; about {_time(left)} left" if left else "")
 
 
@@ -86,29 +90,29 @@ def _told(rows: Sequence[Row]) -> str:
     return ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
 
 
-def _left(rows: Sequence[Row], begun: float) -> float:
+def _left(rows: Sequence[Row], begun: float, known: Known) -> float:
     """Seconds that are left, by the pace so far; 0 where nothing tells."""
     ended = sum(row.state in ("done", "failed") and row.attempts > 0 for row in rows)
-    share = sum(_share(row) for row in rows if row.state == "running")
+    share = sum(map(_share, known.values()))
     to_do = sum(not row.over for row in rows) - share
     return (time.monotonic() - begun) / (ended + share) * to_do if ended + share > 0.05 else 0.0
 
 
-def _share(row: Row) -> float:
-    """How much of a running job is done, roughly: analyses count alike."""
+def _known(rows: Sequence[Row]) -> Known:
+    """How far the running jobs are, by name, those that have said so."""
     from lla.batch.reported import reported
 
-    known = reported(row.job.progress)
-    if known is None or not known.stages:
-        return 0.0
-    return (known.position - 1 + (known.share or 0.0)) / known.stages
+    found = {row.job.name: reported(row.job.progress) for row in rows if row.state == "running"}
+    return {name: said for name, said in found.items() if said and said.stages}
 
 
-def _time(seconds: float) -> str:
-    minutes = seconds / 60
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+def _share(said: Reported) -> float:
+    """How much of a running job is done, roughly: analyses count alike."""
+    return (said.position - 1 + (said.share or 0.0)) / said.stages
+
+
+def _time(duration: float) -> str:
+    return seconds(round(duration))
 
 
 def _count(jobs: int) -> str:
@@ -137,6 +141,7 @@ def _table(rows: Sequence[Row], begun: float) -> Group:
     from rich.text import Text
 
     table = Table("checkpoint", "state", "analysis", "time", box=None, header_style="bold")
+    known = _known(rows)
     running = [row for row in rows if row.state == "running"]
     ended = [row for row in rows if row.over and row.state != "skipped"]
     shown = [*ended[-3:], *running[: _SHOWN - 3]]
@@ -144,12 +149,12 @@ def _table(rows: Sequence[Row], begun: float) -> Group:
         table.add_row(
             row.job.name,
             Text(_WORDS[row.state], style=_COLOURS.get(row.state, "")),
-            _stage(row),
+            _stage(known.get(row.job.name)),
             _time(_seconds(row)),
         )
     more = len(running) - len(running[: _SHOWN - 3])
     lines = [f"… and {more} more running"] if more else []
-    return Group(table, *lines, _progress(rows, begun))
+    return Group(table, *lines, _progress(rows, begun, known))
 
 
 def _seconds(row: Row) -> float:
@@ -158,14 +163,11 @@ def _seconds(row: Row) -> float:
     return time.monotonic() - row.begun
 
 
-def _stage(row: Row) -> str:
-    from lla.batch.reported import reported
-
-    known = reported(row.job.progress) if row.state == "running" else None
-    if known is None or not known.stage:
+def _stage(said: Reported | None) -> str:
+    if said is None:
         return ""
-    share = "" if known.share is None else f" {known.share:.0%}"
-    return f"{known.stage} ({known.position}/{known.stages}){share}"
+    share = "" if said.share is None else f" {said.share:.0%}"
+    return f"{said.stage} ({said.position}/{said.stages}){share}"
 
 
 def summary(batch: Batch, index: Written) -> str:
@@ -181,7 +183,7 @@ def summary(batch: Batch, index: Written) -> str:
     return "\n".join(lines)
 
 
-def as_json(batch: Batch, index: Written | None = None) -> str:
+def as_json(batch: Batch, index: Written | None) -> str:
     """The result as one document."""
     files = {name: str(getattr(index, name)) for name in ("hdf5", "csv", "html")} if index else None
     return json.dumps(
@@ -207,12 +209,10 @@ def _plain(row: Row) -> dict[str, Any]:
     }
 
 
-def foretold(batch: Batch, *, as_json: bool) -> None:
-    """Say what would be done."""
-    if as_json:
-        print(globals()["as_json"](batch))
-        return
+def foretold(batch: Batch) -> str:
+    """What would be done, for people."""
+    lines = []
     for row in batch.rows:
         reason = f": {row.record.outcome.reason}" if row.record and row.state == "failed" else ""
-        print(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
-    print(_told(batch.rows))
+        lines.append(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
+    return "\n".join([*lines, _told(batch.rows)])

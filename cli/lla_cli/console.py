@@ -9,9 +9,14 @@ from contextlib import contextmanager
 
 from lla.progress import Progress, Silent
 
-__all__ = ["PlainProgress", "watching"]
+__all__ = ["PlainProgress", "warn", "watching"]
 
 _PLAIN_EVERY = 30.0
+
+
+def warn(text: str) -> None:
+    """Say on stderr what is not as it should be."""
+    print(f"lla: {text}", file=sys.stderr)
 
 
 @contextmanager

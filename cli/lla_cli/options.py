@@ -23,6 +23,7 @@ __all__ = [
     "TRUST",
     "Setting",
     "analysis_settings",
+    "option",
     "parameter",
     "with_parameters",
 ]
@@ -79,6 +80,21 @@ def parameter(name: str, type: Any, default: Any, option: Any) -> inspect.Parame
         default=default,
         annotation=Annotated[kind, option],
     )
+
+
+def option(
+    panel: str,
+    name: str,
+    type: Any,
+    default: Any,
+    help: str,
+    metavar: str | None = None,
+    short: str = "",
+) -> inspect.Parameter:
+    """An option that is no setting, listed in ``panel``; ``short`` as ``-o``."""
+    flags = [*([short] if short else []), f"--{name.replace('_', '-')}"]
+    made = typer.Option(*flags, help=help, rich_help_panel=panel, metavar=metavar)
+    return parameter(name, type, default, made)
 
 
 CHECKPOINT = parameter(

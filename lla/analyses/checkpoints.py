@@ -65,7 +65,7 @@ def _is_checkpoint(folder: str) -> bool:
 def natural(path: str) -> list[tuple[int, int, str]]:
     """A key to sort names by, numbers in them by their value."""
     parts = re.findall(r"\d+|\D+", path)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def files_in(named: Iterable[str]) -> list[str]:

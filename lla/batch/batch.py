@@ -203,8 +203,7 @@ def _job(one: Wanted, name: str, folder: Path, terms: Terms) -> Job:
     for values, origin in ((one.values, one.origin), (terms.flags, "command line")):
         for section, keys in values.items():
             layers.add(section, keys, origin)
-    scheme, place = split_scheme(one.checkpoint)
-    named = bool(scheme) and not Path(place).exists()
+    named = bool(split_scheme(one.checkpoint)[0])
     return Job(
         name=name,
         checkpoint=one.checkpoint if named else os.path.abspath(one.checkpoint),

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from lla.analyses.analysis import Analysis
+from lla.analyses.checkpoints import natural
 from lla.analyses.fields import entries as declared
 from lla.analyses.registry import available
 from lla.batch.entry import Entry
-from lla.batch.runs import Place, natural, places
+from lla.batch.runs import Place, places
 from lla.comparing.comparison import needed_of
 from lla.comparing.facts import differing
 from lla.errors import LlaError
@@ -136,7 +137,7 @@ def gathered(entries: Sequence[Entry], folder: Path) -> Gathered:
         entries: The checkpoints.
         folder: What relative paths are relative to.
     """
-    ordered = sorted(entries, key=lambda entry: (natural(entry.name), entry.checkpoint))
+    ordered = sorted(entries, key=lambda entry: (natural(entry.name), entry.name, entry.checkpoint))
     rows = _peered(
         [
             Row(e, e.status, e.reason, e.remedy, p)

@@ -159,4 +159,4 @@ def _seen_from_here(text: str, folder: Path) -> str:
     scheme, place = split_scheme(text)
     if scheme and not (folder / place).exists():
         return text
-    return os.path.relpath(folder / text)
+    return f"{scheme}:" * bool(scheme) + os.path.relpath(folder / place)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lla.batch.entry import Entry
 
-__all__ = ["Place", "natural", "places"]
+__all__ = ["Place", "places"]
 
 _NUMBER = re.compile(r"\d+")
 _WORD = re.compile(r"([A-Za-z]+)[\s_\-=.:]*$")
@@ -48,12 +48,6 @@ class Place:
     kind: str = ""
     epoch: float = math.nan
     step: float = math.nan
-
-
-def natural(text: str) -> tuple[Hashable, ...]:
-    """A key to sort by in which numbers in a text count as numbers: 2 before 10."""
-    parts = re.split(r"(\d+)", text)
-    return (*((part, 0) if i % 2 == 0 else ("", int(part)) for i, part in enumerate(parts)), text)
 
 
 def places(entries: Sequence[Entry]) -> list[Place]:

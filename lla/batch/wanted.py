@@ -112,4 +112,4 @@ def _plain(text: str) -> str:
 
 
 def _is_file(checkpoint: str) -> bool:
-    return not split_scheme(checkpoint)[0] or Path(checkpoint).exists()
+    return not split_scheme(checkpoint)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -13,10 +13,11 @@ import torch
 
 from lla.problem.problem import Problem
 
-__all__ = ["Crew", "side_by_side"]
+__all__ = ["Crew", "shared_out"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+W = TypeVar("W")
 
 _AHEAD = 2  # items per worker that wait, so that none is idle
 
@@ -51,29 +52,45 @@ class Crew:
         Raises:
             Exception: What the action raises; items behind it are left.
         """
-        if len(self.problems) == 1:
-            for item in items:
-                yield action(self.problems[0], item)
-            return
-        free: SimpleQueue[Problem] = SimpleQueue()
-        for problem in self.problems:
-            free.put(problem)
+        return shared_out(self.problems, action, items)
 
-        def work(item: T) -> R:
-            problem = free.get()
-            try:
-                return action(problem, item)
-            finally:
-                free.put(problem)
 
-        pending: deque[Future[R]] = deque()
-        with side_by_side(len(self.problems)) as pool:
-            for item in items:
-                pending.append(pool.submit(work, item))
-                if len(pending) > _AHEAD * len(self.problems):
-                    yield pending.popleft().result()
-            while pending:
+def shared_out(
+    workers: Sequence[W], action: Callable[[W, T], R], items: Iterable[T]
+) -> Generator[R, None, None]:
+    """What an action gives for each item, in their order, by a thread for each worker.
+
+    Args:
+        workers: What an action needs for itself while it runs; one alone needs no thread.
+        action: Called with a worker and an item, by several threads at once.
+        items: Taken as workers become free.
+
+    Raises:
+        Exception: What the action raises; items behind it are left.
+    """
+    if len(workers) == 1:
+        for item in items:
+            yield action(workers[0], item)
+        return
+    free: SimpleQueue[W] = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def work(item: T) -> R:
+        worker = free.get()
+        try:
+            return action(worker, item)
+        finally:
+            free.put(worker)
+
+    pending: deque[Future[R]] = deque()
+    with _pool(len(workers)) as pool:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > _AHEAD * len(workers):
                 yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _device(first: torch.device, index: int) -> torch.device:
@@ -83,7 +100,7 @@ def _device(first: torch.device, index: int) -> torch.device:
 
 
 @contextmanager
-def side_by_side(workers: int) -> Iterator[ThreadPoolExecutor]:
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that divide torch's own threads among them."""
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from lla.analyses.checkpoints import natural
 from lla.batch.entry import Entry
 from lla.batch.outliers import scale_of
-from lla.batch.runs import natural, places
+from lla.batch.runs import places
 from lla.batch.trends import holm, slope, worst_p
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from lla.analyses.saliency.phases import Layer, grad_cam, phase_maps
 from lla.analyses.saliency.tokens import Grid, spatial
 from lla.errors import ConfigurationError
 from lla.problem import Batch
-from lla.problem.crew import side_by_side
+from lla.problem.crew import shared_out
 from lla.team import ALONE, Team
 
 __all__ = ["Maps", "Network", "Wanted", "as_numpy", "layer_maps"]
@@ -272,22 +271,10 @@ def _shared(layers: Sequence[Layer], size: int, wanted: Wanted) -> Iterable[_Mad
     shared among cores one by one.
     """
     threads = min(torch.get_num_threads(), len(layers))
-    if threads == 1 or size < _WORTH_SHARING or layers[0].activation.device.type != "cpu":
-        arena = Arena()
-        return [_made(layer, wanted, arena) for layer in layers]
-    free: SimpleQueue[Arena] = SimpleQueue()
-    for _ in range(threads):
-        free.put(Arena())
-
-    def work(layer: Layer) -> _Made:
-        arena = free.get()
-        try:
-            return _made(layer, wanted, arena)
-        finally:
-            free.put(arena)
-
-    with side_by_side(threads) as pool:
-        return list(pool.map(work, layers))
+    if size < _WORTH_SHARING or layers[0].activation.device.type != "cpu":
+        threads = 1
+    arenas = [Arena() for _ in range(threads)]
+    return shared_out(arenas, lambda arena, layer: _made(layer, wanted, arena), layers)
 
 
 @torch.no_grad()
