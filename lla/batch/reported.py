@@ -66,6 +66,8 @@ class Written:
         with suppress(OSError):
             temporary.write_text(json.dumps(vars(self._known)))
             temporary.replace(self._path)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)  # left where the disk is full
 
 
 def reported(path: str) -> Reported | None:
