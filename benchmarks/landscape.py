@@ -38,7 +38,7 @@ from lla.analyses.landscape.workers import SHARING
 from lla.curvature.plan import planned
 from lla.execution import measured, workspace_of
 from lla.problem import Problem
-from lla.problem.problem import copied
+from lla.problem.objective import copied
 from lla.progress import Silent
 from lla.settings import resolve
 

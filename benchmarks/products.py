@@ -26,7 +26,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from lla.curvature import Hessian, gradient
 from lla.problem import Problem
-from lla.problem.problem import LossFunction, Terms
+from lla.problem.objective import LossFunction, Terms
 
 DATA = Path("../shared/data")  # where LeNet and MNIST are, if they are
 NAMES = ("digits_mlp.pt", "digits_cnn.pt", "digits_vit.safetensors", "charlm.pt")

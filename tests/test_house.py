@@ -33,7 +33,7 @@ FLOORS = (
     {"lla.comparing"},
     {"lla.settings"},
     {"lla.keys", "lla.ledger"},
-    {"lla.execution"},
+    {"lla.execution", "lla.provenance"},
     {"lla.pipeline"},
     {"lla.foresight"},
     {"lla.api"},

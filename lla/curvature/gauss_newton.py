@@ -18,7 +18,7 @@ from lla.errors import ProblemError
 from lla.problem import Batch, Problem
 from lla.problem.forward import outputs_of
 from lla.problem.losses import BatchLoss
-from lla.problem.problem import Terms
+from lla.problem.objective import Terms
 
 __all__ = ["EmpiricalFisher", "GaussNewton", "loss_at", "network_at"]
 

@@ -8,9 +8,11 @@ from lla.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from lla.problem.assembly import build, from_objects
+    from lla.problem.dataset import Batch, Dataset
     from lla.problem.inputs import Inputs
+    from lla.problem.objective import Evaluation
     from lla.problem.parameters import ParameterSpace
-    from lla.problem.problem import Batch, Dataset, Evaluation, Problem
+    from lla.problem.problem import Problem
     from lla.problem.readers.batches import Data
     from lla.problem.recipe import DataSpec, LossSpec, ModelSpec, Training
 
@@ -38,7 +40,9 @@ __getattr__ = lazy_exports(
         "lla.problem.readers.batches": ("Data",),
         "lla.problem.inputs": ("Inputs",),
         "lla.problem.parameters": ("ParameterSpace",),
-        "lla.problem.problem": ("Batch", "Dataset", "Evaluation", "Problem"),
+        "lla.problem.dataset": ("Batch", "Dataset"),
+        "lla.problem.objective": ("Evaluation",),
+        "lla.problem.problem": ("Problem",),
         "lla.problem.recipe": ("DataSpec", "LossSpec", "ModelSpec", "Training"),
     },
 )

@@ -17,12 +17,14 @@ from lla.problem.batch_norm import coupled_layers, take_batch_statistics
 from lla.problem.checks import check
 from lla.problem.code import as_guest
 from lla.problem.data import load_data, make_dataset, read_pictures
+from lla.problem.dataset import Dataset
 from lla.problem.inputs import in_dtype, mapped
 from lla.problem.losses import BatchLoss, adapt, resolve_loss
 from lla.problem.model import make_model, refuse_meta
 from lla.problem.moments import moments_of
+from lla.problem.objective import LossFunction, Objective, copied
 from lla.problem.parameters import ParameterSpace
-from lla.problem.problem import Dataset, LossFunction, Objective, Problem, Relatives, copied
+from lla.problem.problem import Problem, Relatives
 from lla.problem.readers.batches import Data, store_of
 from lla.problem.recipe import (
     DataSpec,

@@ -8,10 +8,11 @@ import math
 import torch
 
 from lla.errors import CheckpointError, DataError, LlaError, ProblemError
+from lla.problem.dataset import Batch
 from lla.problem.inputs import leaves
 from lla.problem.losses import named_losses
 from lla.problem.mistakes import explained
-from lla.problem.problem import Batch, Problem
+from lla.problem.problem import Problem
 
 __all__ = ["check"]
 

@@ -10,8 +10,8 @@ import torch
 
 from lla.errors import ConfigurationError, DataError, ProblemError, UnstatedError
 from lla.problem.code import as_guest
+from lla.problem.dataset import Dataset
 from lla.problem.inputs import Inputs, leaves
-from lla.problem.problem import Dataset
 from lla.problem.readers import open_store
 from lla.problem.readers.images import Picture, stacked
 from lla.problem.readers.samples import Samples, Store

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lla.errors import ProblemError
+from lla.problem.dataset import Batch
 from lla.problem.inputs import Inputs
-from lla.problem.problem import Batch
 
 __all__ = ["called", "outputs_if_any", "outputs_of", "tensor_in"]
 

@@ -18,8 +18,9 @@ from torch import nn
 
 from lla.errors import ConfigurationError, ProblemError, nearest
 from lla.problem.code import function_at
+from lla.problem.dataset import Batch
 from lla.problem.forward import outputs_of
-from lla.problem.problem import Batch, LossFunction, Terms
+from lla.problem.objective import LossFunction, Terms
 from lla.problem.recipe import LossSpec
 from lla.problem.standard_losses import STANDARD
 from lla.validation import first_mistake

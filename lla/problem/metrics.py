@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from lla.errors import ConfigurationError, LlaError, ProblemError, nearest
 from lla.problem.code import as_guest, function_at
+from lla.problem.dataset import Batch
 from lla.problem.forward import tensor_in
-from lla.problem.problem import Batch, Problem
+from lla.problem.problem import Problem
 from lla.problem.standard_losses import labelled, next_token
 
 __all__ = ["METRICS", "OutputMetric", "with_metrics"]

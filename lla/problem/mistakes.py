@@ -7,8 +7,8 @@ import re
 import torch
 
 from lla.errors import ProblemError
+from lla.problem.dataset import Batch
 from lla.problem.inputs import described, leaves
-from lla.problem.problem import Batch
 
 __all__ = ["explained"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -24,37 +22,18 @@ from lla.problem.batch_norm import (
     has_batch_norm,
     normalizing_by,
 )
-from lla.problem.inputs import Inputs, in_dtype, leaves, mapped
+from lla.problem.dataset import Batch, Dataset
 from lla.problem.moments import Moments
+from lla.problem.objective import Evaluation, Metric, Objective, Terms, copied
 from lla.problem.parameters import ParameterSpace
 from lla.problem.pooling import fast_pooling
 from lla.problem.recipe import Statistics, Training
 from lla.team import ALONE, Team, by_first
 
-__all__ = [
-    "Batch",
-    "Dataset",
-    "Evaluation",
-    "LossFunction",
-    "Metric",
-    "Objective",
-    "Problem",
-    "Relatives",
-    "Terms",
-    "copied",
-]
+__all__ = ["Problem", "Relatives"]
 
 
-M = TypeVar("M", bound=nn.Module)
 T = TypeVar("T")
-
-
-def copied(module: M) -> M:
-    """A copy of a module that shares nothing with it."""
-    with warnings.catch_warnings():
-        # Copying an exported program meets classes that torch itself is about to rename.
-        warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
-        return copy.deepcopy(module)
 
 
 @contextmanager
@@ -67,140 +46,6 @@ def _without_cudnn() -> Iterator[None]:
         yield
     finally:
         cudnn.enabled = before
-
-
-class Batch(NamedTuple):
-    """Some samples.
-
-    Attributes:
-        inputs: Shape (n, …): a tensor, a tuple of tensors, or tensors by name.
-        targets: Shape (n, …); (n, 0) if the data has none.
-    """
-
-    inputs: Inputs
-    targets: torch.Tensor
-
-    @property
-    def samples(self) -> int:
-        """n: a named tuple's own length is its number of fields."""
-        return len(leaves(self.inputs)[0])
-
-    def select(self, where: torch.Tensor | slice) -> Batch:
-        """The samples at these positions."""
-        return Batch(mapped(self.inputs, lambda tensor: tensor[where]), self.targets[where])
-
-    def in_dtype(self, kind: torch.dtype) -> Batch:
-        """The same samples with real and complex numbers in the precision of ``kind``."""
-        return Batch(
-            mapped(self.inputs, lambda part: in_dtype(part, kind)), in_dtype(self.targets, kind)
-        )
-
-    def to(self, device: torch.device) -> Batch:
-        """The same samples on a device."""
-        return Batch(mapped(self.inputs, lambda part: part.to(device)), self.targets.to(device))
-
-    def chunks(self, size: int) -> Iterator[Batch]:
-        """The same samples in order, ``size`` at a time."""
-        for start in range(0, self.samples, size):
-            yield self.select(slice(start, start + size))
-
-
-class Terms(NamedTuple):
-    """What a batch adds to the loss: sums to be added up, then divided once.
-
-    Attributes:
-        total: Sum of the losses, a scalar tensor.
-        weight: What the sum is divided by in the end: number of samples, tokens or elements.
-        correct: Number of right predictions and the number of predictions, or None.
-    """
-
-    total: torch.Tensor
-    weight: torch.Tensor
-    correct: tuple[torch.Tensor, torch.Tensor] | None = None
-
-
-LossFunction = Callable[[nn.Module, Batch], Terms]
-
-
-class Evaluation(NamedTuple):
-    """Loss and accuracy over all data at one parameter vector; accuracy is NaN without classes.
-
-    ``further`` are the values of the problem's metrics, in their order.
-    """
-
-    loss: float
-    accuracy: float
-    weight: float
-    further: tuple[float, ...] = ()
-
-
-class Metric(Protocol):
-    """A further number from the pass that gives the loss."""
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-
-    @property
-    def version(self) -> str:
-        """Digest of the code it comes from."""
-
-    def __call__(self, returned: list[Any], batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum and count of a batch, of what the network returned at each of its calls."""
-
-
-class Objective(nn.Module):
-    """A network and its loss as one module, so that parameters can be replaced for one call."""
-
-    def __init__(self, module: nn.Module, loss: LossFunction) -> None:
-        super().__init__()
-        self.module = module
-        self.loss = loss
-
-    def forward(self, batch: Batch) -> Terms:
-        """The loss terms of a batch."""
-        return self.loss(self.module, batch)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The analysed samples, on the device, and where they come from.
-
-    Attributes:
-        inputs: Shape (n, …): a tensor, a tuple of tensors, or tensors by name.
-        targets: Shape (n, …); (n, 0) if the data has none.
-        chunk: Samples per chunk of an evaluation.
-        source: What the recipe names.
-        split: Which split, or "".
-        available: Samples in that split, of the wanted classes, before ``limit``.
-        sha256: Digest of the analysed samples.
-        indices: Positions of the samples within the split.
-    """
-
-    inputs: Inputs
-    targets: torch.Tensor
-    chunk: int
-    source: str = ""
-    split: str = ""
-    available: int = 0
-    sha256: str = ""
-    indices: torch.Tensor | None = None
-
-    def __len__(self) -> int:
-        return self.whole.samples
-
-    @property
-    def whole(self) -> Batch:
-        """All samples as one batch."""
-        return Batch(self.inputs, self.targets)
-
-    def select(self, indices: torch.Tensor) -> Batch:
-        """The samples at these positions, shape (k,) int64, as one batch."""
-        return self.whole.select(indices.to(self.targets.device))
-
-    def chunks(self) -> Iterator[Batch]:
-        """All samples in order, cut into chunks."""
-        return self.whole.chunks(self.chunk)
 
 
 @dataclass(frozen=True)

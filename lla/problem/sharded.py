@@ -12,7 +12,9 @@ from torch import nn
 from torch.func import functional_call
 
 from lla.errors import ConfigurationError, ProblemError
-from lla.problem.problem import Batch, Objective, Problem, Terms, copied
+from lla.problem.dataset import Batch
+from lla.problem.objective import Objective, Terms, copied
+from lla.problem.problem import Problem
 from lla.problem.sharding.gathering import forgetting, summed
 from lla.problem.sharding.modules import shelf_of
 from lla.problem.sharding.shards import Shards, place_buffers, sharded

@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from lla.errors import ConfigurationError, ProblemError
+from lla.problem.dataset import Batch
 from lla.problem.forward import outputs_of
-from lla.problem.problem import Batch, LossFunction, Terms
+from lla.problem.objective import LossFunction, Terms
 
 __all__ = ["STANDARD", "labelled", "next_token"]
 

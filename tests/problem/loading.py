@@ -9,7 +9,7 @@ from PIL import Image
 from lla.errors import LlaError
 from lla.problem import DataSpec
 from lla.problem.data import load_data
-from lla.problem.problem import Dataset
+from lla.problem.dataset import Dataset
 
 RNG = np.random.default_rng(0)
 

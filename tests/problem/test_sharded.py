@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from lla.curvature import gradient, operator_of
 from lla.errors import ProblemError
 from lla.problem import ParameterSpace, Problem, from_objects
-from lla.problem.problem import Objective
+from lla.problem.objective import Objective
 from lla.problem.sharded import ShardedProblem
 from lla.team import Team
 from tests.distributed.threads import ThreadTeam, on_ranks

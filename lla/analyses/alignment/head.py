@@ -16,7 +16,7 @@ from torch import nn
 
 from lla.problem import Batch, ParameterSpace, Problem
 from lla.problem.forward import tensor_in
-from lla.problem.problem import Terms
+from lla.problem.objective import Terms
 
 __all__ = ["Head", "Seen", "find_head", "seen_by"]
 

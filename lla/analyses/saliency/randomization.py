@@ -25,7 +25,7 @@ from lla.analyses.saliency.maps import Network
 from lla.analyses.saliency.ranks import partial_correlations, rank_correlations
 from lla.problem import Batch
 from lla.problem.forward import outputs_of
-from lla.problem.problem import copied
+from lla.problem.objective import copied
 from lla.seeding import permutation
 
 __all__ = ["Cascade", "cascade", "depths_of", "draw_anew"]

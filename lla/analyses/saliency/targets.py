@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lla.errors import ConfigurationError, ProblemError
 from lla.problem import Batch, Problem
 from lla.problem.forward import outputs_of
-from lla.problem.problem import LossFunction
+from lla.problem.objective import LossFunction
 
 __all__ = [
     "Score",
