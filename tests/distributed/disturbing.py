@@ -1,8 +1,8 @@
 """A network that, on one rank and at one of its calls, does what the environment says.
 
-``DISTURB="1 40 raise"``: on rank 1, at the 40th call of a pass in any direction. The words: ``raise``, ``leave``
-(``sys.exit``), ``kill`` (this process), and ``SIGINT`` or ``SIGTERM``, which torchrun gets.
-Copied into the folder of a run: a recipe names it.
+``DISTURB="1 40 raise"``: on rank 1, at the 40th call of a pass in any direction. The words:
+``raise``, ``leave`` (``sys.exit``), ``kill`` (this process), and ``SIGINT`` or ``SIGTERM``, which
+torchrun gets. A recipe names this file, copied into the folder of a run.
 """
 
 import os
@@ -31,8 +31,8 @@ def disturb() -> None:
     if _word == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if _word.startswith("SIG"):
-        alone = os.environ.get("WORLD_SIZE", "1") == "1" and "RANK" not in os.environ
-        os.kill(os.getpid() if alone else os.getppid(), getattr(signal, _word))
+        started = "RANK" in os.environ
+        os.kill(os.getppid() if started else os.getpid(), getattr(signal, _word))
 
 
 class Passing(torch.autograd.Function):
