@@ -70,7 +70,7 @@ def test_alignment_of_domains_and_three_ranks(tmp_path: Path) -> None:
             done = lla(size, tmp_path, *words, *more, "-o", f"{scope}{size}.lla.h5")
             assert done.code == 0, done.err
         one, three = (numbers(tmp_path / f"{scope}{size}.lla.h5") for size in (1, 3))
-        assert "alignment/distances/spectral" in one
+        assert "alignment/distances/spectral/value" in one
         assert differences(one, three, relative=1e-10) == []
 
 

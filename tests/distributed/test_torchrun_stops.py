@@ -65,7 +65,8 @@ def goes_on(folder: Path, ranks: int, taken: list[str], whole: dict) -> None:
          "ValueError: the network does not like this; no report was written; 1 of 6 analyses"),
         (0, "raise", 70, "the analysis 'spectrum' failed: ValueError: the network does not like "
          "this; no report was written; 1 of 6 analyses is done and kept in m.lla.h5.parts"),
-        (1, "leave", 2, "rank 1 of 2 (counted from 0) ran code that ended the program: sys.exit(3)"),
+        (1, "leave", 2, "rank 1 of 2 (counted from 0) ran code that ended the program: "
+         "sys.exit(3); no report was written; 1 of 6 analyses is done"),
         (1, "kill", -9, "rank 1 of 2 (counted from 0) has died without a word: it was killed"),
         (0, "kill", -9, "rank 0 of 2 (counted from 0) has died without a word: it was killed"),
     ],
@@ -73,7 +74,7 @@ def goes_on(folder: Path, ranks: int, taken: list[str], whole: dict) -> None:
 def test_a_rank_that_fails_stops_all_with_one_message(
     rank: int, word: str, code: int, reason: str, tmp_path: Path, whole: dict
 ) -> None:
-    done = lla(2, problem(tmp_path), *COMMAND, disturb=f"{rank} 60 {word}")
+    done = lla(2, problem(tmp_path), *COMMAND, disturb=f"{rank} 200 {word}")
     told = message(done)
     assert told.startswith(f"lla: {reason}")
     assert f"go on with: {AGAIN}\n" in told
