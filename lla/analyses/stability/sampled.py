@@ -15,9 +15,9 @@ from lla.analyses.spectral import spectral
 from lla.analyses.stability import StabilityConfig
 from lla.analyses.stability.ascent import ascended
 from lla.analyses.stability.drawn import Draws, all_samples, draw_samples, pair_sums
+from lla.analyses.stability.noise import Directions, Norms, SampleCurvature
 from lla.analyses.stability.nonuniformity import nonuniformity
 from lla.analyses.stability.second_moments import MomentOperator, Rule, Threshold, exact_threshold
-from lla.analyses.stability.stochastic import Directions, Norms, SampleCurvature
 from lla.analyses.workspace import Workspace
 from lla.curvature.samples import SampleForms, Samples
 from lla.curvature.sampling import population
