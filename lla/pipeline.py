@@ -16,6 +16,7 @@ import torch
 from lla import checkpoint as checkpoints
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
+from lla.analyses.registry import available
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
 from lla.errors import ConfigurationError, InterruptedRunError, LlaError, NotApplicableError
@@ -219,7 +220,7 @@ def analyze_problem(
         found = recorded.stage(entry) if recorded else None
         if found:
             result, stage = found.result, found.stage
-            status = f"taken from {found.source or 'the interrupted run'}"
+            status = f"taken from {found.source or 'an earlier run'}"
         else:
             result, stage = _stage(entry, problem, workspace)
             stage = recorded.keep(entry, result, stage) if recorded else stage
@@ -309,8 +310,8 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     try:
         if not applicable(entry, problem):
             raise NotApplicableError(
-                "it needs all parameters at once, and they are shared among ranks (the baseline "
-                "and the spectrum can do with shares)"
+                "it needs all parameters at once, and they are shared among ranks; what can do "
+                f"with shares: {', '.join(n for n, one in available().items() if one.sharded)}"
             )
         config = workspace.config(entry.name, entry.config)
         result = imported(entry.run)(problem, config, workspace)

@@ -53,4 +53,4 @@ def main() -> None:
     keep_freed_memory()
     sys.argv[0] = "lla"
     with ranks.speaking_once():
-        app()
+        app(prog_name="lla")

@@ -10,7 +10,6 @@ mean map of other untrained networks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from lla.analyses.saliency.ranks import partial_correlations, rank_correlations
 from lla.problem import Batch
 from lla.problem.forward import outputs_of
 from lla.problem.objective import copied
-from lla.seeding import permutation
+from lla.seeding import generator, permutation
 
 __all__ = ["Cascade", "cascade", "depths_of", "draw_anew"]
 
@@ -88,9 +87,8 @@ def _initialized(part: nn.Module, name: str, seed: int, draw: int) -> bool:
     anew: Any = copied(part).cpu()
     if not callable(getattr(anew, "reset_parameters", None)):
         return False
-    digest = hashlib.sha256(f"{seed}/randomization {name}/{draw}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        torch.manual_seed(generator(seed, f"randomization {name}", draw).initial_seed())
         try:
             anew.reset_parameters()
         except TypeError:  # it wants arguments that nobody knows

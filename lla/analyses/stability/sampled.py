@@ -138,7 +138,7 @@ class _Gathering:
         subset, shares = self._subset(), self.draws.shares.to(self.problem.device)
         vectors = [top]
         seed = self.workspace.seed
-        noise = gaussian(len(top), seed, "ascent", 0).to(top.device)
+        noise = gaussian(len(top), seed, "ascent of samples", 0).to(top.device)
         for share, starts in ((1.0, ()), (self.share, (top,))):
             if share:
                 vectors += ascended(subset, starts, noise, shares, share, self.unit)
