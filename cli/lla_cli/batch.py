@@ -102,10 +102,10 @@ def _run(values: dict[str, Any]) -> None:
         wanted = _wanted(values)
         from lla.batch.batch import Batch
 
+        if values["dry_run"]:
+            _tell(Batch.foreseen(wanted, Path(values["output"]), _terms(values)), None, values)
+            return
         with Batch.opened(wanted, Path(values["output"]), _terms(values), tell=warn) as batch:
-            if values["dry_run"]:
-                _tell(batch, None, values)
-                return
             _carry_out(batch, values, interruption)
             index = _indexed(batch, pages=values["html"])
             _tell(batch, index, values)

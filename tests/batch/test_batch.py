@@ -14,7 +14,7 @@ from lla.batch.batch import Batch, Terms
 from lla.batch.executors.executor import Executor
 from lla.batch.job import Ended, Job, Outcome
 from lla.batch.wanted import Wanted, meant_by
-from lla.errors import ConfigurationError, ReportInUseError
+from lla.errors import ConfigurationError, ReportError, ReportInUseError
 from lla.report import CheckpointFacts, Report, Stage
 from lla.report.storage import write
 
@@ -94,6 +94,37 @@ def test_done_before_is_not_done_again() -> None:
     assert begun == []
     assert [row.state for row in batch.rows] == ["skipped"] * 3
     assert batch.exit_code == 0
+
+
+def everything() -> dict[str, bytes | None]:
+    """All files of this folder and what is in them, and all folders."""
+    return {
+        str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")
+    }
+
+
+def test_looking_ahead_makes_and_changes_nothing() -> None:
+    before = everything()
+    batch = Batch.foreseen(meant_by(["m-*.pt"]), Path("deep/out"), TERMS)
+    assert [row.state for row in batch.rows] == ["waiting"] * 3
+    assert everything() == before
+    run(meant_by(["m-1.pt", "m-2.pt"]))
+    with Path("out/jobs/journal.jsonl").open("a") as stream:
+        stream.write('{"cut short')
+    before = everything()
+    with Batch.opened(meant_by(["m-1.pt"]), Path("out"), TERMS, tell=pytest.fail):
+        batch = Batch.foreseen(meant_by(["m-*.pt"]), Path("out"), TERMS)
+    assert [row.state for row in batch.rows] == ["skipped", "skipped", "waiting"]
+    assert everything() == before, "not even the journal's last line"
+    run(meant_by(["m-3.pt"]))
+    assert run()[0] == [], "what was cut short is not glued to what follows"
+
+
+@pytest.mark.parametrize("folder", ["m-1.pt", "m-1.pt/out"])
+def test_looking_ahead_tells_of_a_folder_that_cannot_be(folder: str) -> None:
+    with pytest.raises(ReportError, match="m-1.pt is no folder") as told:
+        Batch.foreseen(meant_by(["m-*.pt"]), Path(folder), TERMS)
+    assert "-o FOLDER" in told.value.remedy
 
 
 def changed(name: str, text: str) -> Callable[[], None]:
