@@ -127,8 +127,7 @@ class Batch:
     ) -> Batch:
         journal, digests = Journal(folder / _JOBS / _JOURNAL, tell), Digests()
         rows = [
-            _row(one, name, folder, terms, digests)
-            for one, name in zip(wanted, names, strict=True)
+            _row(one, name, folder, terms, digests) for one, name in zip(wanted, names, strict=True)
         ]
         if not terms.fresh:
             skip_done(rows, journal.records)
@@ -142,7 +141,14 @@ class Batch:
         tick: Callable[[Row | None], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Carry out the jobs that wait; see :func:`lla.batch.runner.carry_out_all`."""
+        """Carry out the jobs that wait; see :func:`lla.batch.runner.carry_out_all`.
+
+        Raises:
+            LlaError: The executor cannot carry out such jobs; none is begun then.
+        """
+        waiting = [row.job for row in self.rows if row.state == "waiting"]
+        if waiting:
+            executor.prepare(waiting)
 
         def ended(row: Row) -> None:
             if row.record and row.state != "stopped":

@@ -98,9 +98,7 @@ def test_done_before_is_not_done_again() -> None:
 
 def everything() -> dict[str, bytes | None]:
     """All files of this folder and what is in them, and all folders."""
-    return {
-        str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")
-    }
+    return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
 
 
 def test_looking_ahead_makes_and_changes_nothing() -> None:
