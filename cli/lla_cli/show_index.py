@@ -192,10 +192,10 @@ def _value(metric: Metric, at: int) -> str:
     from lla.numbers import spread
 
     values: Any = metric.values
-    known = [float(getattr(values, name)[at]) for name in ("value", "low", "high", "confidence")]
-    if math.isnan(known[0]):
+    value, low, high = (float(getattr(values, name)[at]) for name in ("value", "low", "high"))
+    if math.isnan(value):
         return "[dim]-[/dim]"
-    text = _plain(spread(Estimate(*known), ends=False))
+    text = _plain(spread(Estimate(value, low, high), ends=False))
     return text if values.converged[at] else f"[yellow]{text}[/yellow]"
 
 

@@ -117,7 +117,8 @@ def _check(path: Path, file: h5py.File) -> None:
             f"{path} is not the index of a batch", f"look at it: lla show {path}"
         )
     raise _OtherSchemaError(
-        f"{path} is an index of schema {schema}, and this is lla {__version__}, which reads {SCHEMA}",
+        f"{path} is an index of schema {schema}, and this is lla {__version__}, which reads "
+        f"{SCHEMA}",
         f"{_ANEW}; or use the lla that wrote it",
     )
 

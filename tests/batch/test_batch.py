@@ -120,7 +120,7 @@ def test_looking_ahead_makes_and_changes_nothing() -> None:
 
 @pytest.mark.parametrize("folder", ["m-1.pt", "m-1.pt/out"])
 def test_looking_ahead_tells_of_a_folder_that_cannot_be(folder: str) -> None:
-    with pytest.raises(ReportError, match="m-1.pt is no folder") as told:
+    with pytest.raises(ReportError, match=r"m-1\.pt is no folder") as told:
         Batch.foreseen(meant_by(["m-*.pt"]), Path(folder), TERMS)
     assert "-o FOLDER" in told.value.remedy
 

@@ -65,7 +65,7 @@ def batch_schema() -> Schema:
                 "jobs": {
                     "type": "array",
                     "items": record(job),
-                    "description": "a job for each checkpoint, in the order in which they are named",
+                    "description": "a job for each checkpoint, in the order of their naming",
                 },
             }
         ),
