@@ -17,7 +17,7 @@ _STATES = {
     "waiting": "not begun: the batch was stopped, or was only looked at (--dry-run)",
     "done": "its report was written by this batch",
     "skipped": "its report was there, of the same files and settings",
-    "failed": "there is no report; the reason says why",
+    "failed": "its report is missing or incomplete; the reason says why",
     "stopped": "ended between two products; the next batch goes on with it",
 }
 _ABOUT = {
