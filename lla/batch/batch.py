@@ -190,6 +190,7 @@ def _alone(folder: Path) -> Iterator[None]:
         for part in (place / _LOGS, place / _PROGRESS):
             part.mkdir(parents=True, exist_ok=True)
         lock = Lock(place / _LOCK, folder)
+        _sweep(place / _PROGRESS)
     except ReportInUseError as error:
         raise ReportInUseError(error.reason, "wait for it, or choose another: -o FOLDER") from None
     except OSError as error:
@@ -198,6 +199,13 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _sweep(progress: Path) -> None:
+    """Remove what workers that were killed have said of how far they are."""
+    with suppress(OSError):
+        for path in progress.iterdir():
+            path.unlink(missing_ok=True)
 
 
 def _row(one: Wanted, name: str, folder: Path, terms: Terms, digests: Digests) -> Row:
