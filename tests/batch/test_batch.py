@@ -238,6 +238,34 @@ def test_going_on_with_a_fresh_batch_takes_nothing_from_before_it() -> None:
     assert all(job.fresh for job in again.jobs), "the old reports are not to be taken"
 
 
+class Refusing(Writing):
+    """Could never carry out what it is asked to."""
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        self.asked = [job.name for job in jobs]
+        raise ConfigurationError("there is no such device", "use another")
+
+
+def test_what_could_never_be_carried_out_is_not_begun() -> None:
+    run(meant_by(["m-1.pt"]))
+    before, refusing = everything(), Refusing()
+    for terms in (TERMS, replace(TERMS, fresh=True)):
+        with pytest.raises(ConfigurationError, match="no such device"):
+            run(terms=terms, executor=refusing)
+        assert everything() == before, "nothing is to be computed anew that was not begun"
+    assert refusing.asked == NAMES
+    assert refusing.jobs == []
+    assert run(meant_by(["m-1.pt"]), executor=Refusing())[0] == [], "it is not asked for nothing"
+
+
+def test_what_killed_workers_said_is_swept() -> None:
+    run(meant_by(["m-1.pt"]))
+    left = Path("out/jobs/progress/.m-1.json.4711")
+    left.write_text("{")
+    run(meant_by(["m-1.pt"]))
+    assert not left.exists()
+
+
 def test_one_batch_at_a_time() -> None:
     with (
         Batch.opened(meant_by(["m-1.pt"]), Path("out"), TERMS, tell=pytest.fail),
