@@ -133,14 +133,24 @@ class InterruptedRunError(LlaError):
 
 
 class RankFailedError(LlaError):
-    """Another rank of the same run has failed: ``rank`` says which, ``exit_code`` is its own."""
+    """Another rank of the same run has failed: ``rank`` says which, ``exit_code`` is its own.
+
+    ``dead`` are the ranks that ended without a word.
+    """
 
     def __init__(
-        self, reason: str, remedy: str = "", *, exit_code: int = 70, rank: int = 0
+        self,
+        reason: str,
+        remedy: str = "",
+        *,
+        exit_code: int = 70,
+        rank: int = 0,
+        dead: Sequence[int] = (),
     ) -> None:
         super().__init__(reason, remedy)
         self.exit_code = exit_code
         self.rank = rank
+        self.dead = tuple(dead)
 
 
 def printable(text: str) -> str:

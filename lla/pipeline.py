@@ -19,7 +19,13 @@ from lla.analyses.keeping import Arrays
 from lla.analyses.registry import available
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
-from lla.errors import ConfigurationError, InterruptedRunError, LlaError, NotApplicableError
+from lla.errors import (
+    AnalysisFailedError,
+    ConfigurationError,
+    InterruptedRunError,
+    LlaError,
+    NotApplicableError,
+)
 from lla.execution import (
     followed,
     measured,
@@ -321,7 +327,12 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
         raise
     except Exception as error:
         if problem.team.size > 1:
-            raise  # the others may be in the middle of a sum
+            # The others may be in the middle of a sum: they cannot go on without it.
+            raise AnalysisFailedError(
+                f"the analysis '{entry.name}' failed: {type(error).__name__}: {error}",
+                "run it with --debug and report what it prints, or leave it out: lla analyze … "
+                f"--skip {entry.name}",
+            ) from error
         _log.exception("the analysis '%s' failed", entry.name)
         status, why = "failed", f"{type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin

@@ -37,14 +37,17 @@ if TYPE_CHECKING:
     from lla.settings import Settings
     from lla.team import Team
 
-__all__ = ["add_to"]
+__all__ = ["SHARED", "add_to"]
+
+SHARED = ("analyze", *(name for name in available() if name != "baseline"))
+"""The commands whose work the ranks of torchrun share."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     _add(app, "analyze", "Run all analyses on a checkpoint.", (*SELECTION, *SETTINGS), only=())
     for analysis in available().values():
-        if analysis.name != "baseline":
+        if analysis.name in SHARED:
             settings = (*analysis_settings(analysis), *SETTINGS)
             _add(app, analysis.name, f"{analysis.about}.", settings, only=(analysis.name,))
 

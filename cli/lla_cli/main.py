@@ -53,4 +53,5 @@ def main() -> None:
     keep_freed_memory()
     sys.argv[0] = "lla"
     with ranks.speaking_once():
-        app(prog_name="lla")
+        if not ranks.idle(sys.argv[1:], analyze.SHARED):
+            app(prog_name="lla")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lla.errors import InterruptedRunError, RankFailedError, ReportError
+from lla.errors import AnalysisFailedError, InterruptedRunError, RankFailedError, ReportError
 from lla_cli.ranks import command_of
 
 if TYPE_CHECKING:
@@ -86,12 +86,10 @@ def told_of_parts(ledger: Ledger, wanted: int, *, again: Callable[[], str]) -> I
         raise InterruptedRunError(
             f"{word}; {_kept(ledger, wanted)}", _go_on(ledger, again()), code
         ) from None
-    except RankFailedError as failed:
-        reason = f"{failed.reason}; {_kept(ledger, wanted)}"
-        remedy = "; ".join(filter(None, (failed.remedy, _go_on(ledger, again()))))
-        raise RankFailedError(
-            reason, remedy, exit_code=failed.exit_code, rank=failed.rank
-        ) from None
+    except (AnalysisFailedError, RankFailedError) as failed:
+        failed.reason = f"{failed.reason}; {_kept(ledger, wanted)}"
+        failed.remedy = "; ".join(filter(None, (failed.remedy, _go_on(ledger, again()))))
+        raise
     except ReportError as error:
         if not ledger.parts.worth_keeping:
             raise

@@ -121,8 +121,8 @@ def joined(
     chosen = place.device(device)
     neighbours = place.neighbours(chosen)
     torch.set_num_threads(threads or place.threads())
-    own = chosen.startswith("cuda") and neighbours == 1 and dist.is_nccl_available()
-    if chosen.startswith("cuda"):
+    own = _is_there(chosen) and neighbours == 1 and dist.is_nccl_available()
+    if _is_there(chosen):
         torch.cuda.set_device(chosen)
     store, _, _ = next(iter(_c10d.rendezvous("env://", timeout=_JOINING)))
     store.set_timeout(timeout)
@@ -157,11 +157,20 @@ def joined(
         dist.destroy_process_group()
 
 
+def _is_there(device: str) -> bool:
+    """Whether it is a GPU of this machine; a wrong name is told where the device is used."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    kind, _, index = device.partition(":")
+    return kind == "cuda" and index.isdecimal() and int(index) < count
+
+
 def _told(error: BaseException) -> tuple[str, str, int]:
     """A rank's failure in words: reason, remedy, exit code."""
     if isinstance(error, LlaError):
         return f"stopped: {error.reason}", error.remedy, error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "was interrupted", "", 130
+    if isinstance(error, SystemExit):
+        return f"ran code that ended the program: sys.exit({error.code!r})", "", 2
     first = str(error).partition("\n")[0]
     return f"stopped: {type(error).__name__}: {first}", "", RankFailedError.exit_code

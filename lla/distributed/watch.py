@@ -34,19 +34,21 @@ class Failure:
         reason: Why, in one line.
         remedy: What to do.
         code: Its exit code.
-        died: Whether it ended without a word.
+        dead: The ranks that ended without a word, if it is one of them.
     """
 
     rank: int
     reason: str
     remedy: str
     code: int
-    died: bool = False
+    dead: tuple[int, ...] = ()
 
     def error(self, size: int) -> RankFailedError:
         """As an error to be raised on another rank."""
         reason = f"rank {self.rank} of {size} (counted from 0) {self.reason}"
-        return RankFailedError(reason, self.remedy, exit_code=self.code, rank=self.rank)
+        return RankFailedError(
+            reason, self.remedy, exit_code=self.code, rank=self.rank, dead=self.dead
+        )
 
 
 class Watch:
@@ -151,5 +153,5 @@ class Watch:
                 "has died without a word: it was killed, perhaps because memory ran out",
                 "give it more memory, or a smaller --memory",
                 RankFailedError.exit_code,
-                died=True,
+                tuple(dead),
             )
