@@ -84,7 +84,9 @@ class Ends:
     @classmethod
     def of(cls, pairs: Eigenpairs) -> Ends:
         """The ends of all pairs."""
-        vectors = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
+        count = len(pairs.vectors)
+        # The same memory: two vectors may be as large as all that is left of it.
+        vectors = pairs.vectors[:: count - 1] if count > 1 else pairs.vectors.expand(2, -1)
         at = [0, -1]
         converged = np.asarray(pairs.converged)[at]
         return cls(pairs.values[at], pairs.residuals[at], converged, vectors, len(pairs.values))
@@ -292,7 +294,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         operator,
         lambda index: rademacher(operator.size, workspace.seed, "probes", index),
         known,
-        ProbePlan(config.probes, steps, together, config.nodes),
+        ProbePlan(config.probes, steps, together, config.nodes, diagonal=config.diagonal),
         blocks=tuple(place for _, place in problem.space.slices()),
         enough=enough,
         grouped=(lambda vectors: operator.over_groups(vectors, groups)) if groups else None,

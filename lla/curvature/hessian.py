@@ -48,7 +48,7 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     if problem.team.size > 1:
         sums = problem.summed(torch.cat([total, weight[None]]))
         total, weight = sums[:-1], sums[-1]
-    return problem.whole_of(total / weight)
+    return problem.whole_of(total.div_(weight))
 
 
 class Hessian(SummedOperator["_Slope"]):

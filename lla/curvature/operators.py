@@ -37,8 +37,8 @@ T = TypeVar("T")
 
 
 def differentiable(problem: Problem) -> torch.Tensor:
-    """The checkpoint's parameters as a new leaf, shape (P,)."""
-    return problem.theta.detach().clone().requires_grad_(True)
+    """The checkpoint's parameters as a new leaf, shape (P,), in the same memory."""
+    return problem.theta.detach().requires_grad_(True)
 
 
 class SummedOperator(Generic[G]):
@@ -156,13 +156,13 @@ class SummedOperator(Generic[G]):
             product, weight, error = self._attempt(block)
             if error is None:
                 self.weight = float(weight)
-                return product / weight
+                return product.div_(weight)
             if isinstance(error, NoSecondDerivativeError) or not self._step_down():
                 raise error
 
     def _attempt(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Trouble | None]:
         """All ranks' sums of products and of weights, and what stopped one of them."""
-        product = torch.zeros_like(block)
+        product = block[:0]
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         error: Trouble | None = None
         try:
@@ -180,6 +180,8 @@ class SummedOperator(Generic[G]):
                 raise
         if self.team.size == 1:
             return product, weight, error
+        if error is not None:
+            product = torch.zeros_like(block)
         # In one sum with the product: whatever stops one rank, the others have to know.
         lacking = isinstance(error, NoSecondDerivativeError)
         told = weight.new_zeros(2 + self.team.size)
@@ -322,4 +324,4 @@ def slopes_along(
             materialize_grads=True,
         )
         found.append(one)
-    return torch.stack(found)
+    return torch.stack(found) if len(found) > 1 else found[0][None]
