@@ -26,12 +26,15 @@ from lla.problem import Batch, Problem
 __all__ = [
     "SummedOperator",
     "Trouble",
+    "add_up",
     "differentiable",
     "measured",
     "slopes_along",
 ]
 
 Trouble = RuntimeError | NoSecondDerivativeError | RankFailedError
+_COLUMNS = 1 << 20
+
 G = TypeVar("G")
 T = TypeVar("T")
 
@@ -242,7 +245,7 @@ class SummedOperator(Generic[G]):
                 for start in range(0, len(block), self._way.together):
                     place = slice(start, start + self._way.together)
                     last = start + self._way.together >= len(block)
-                    product[place] += self._apply(graph, along[place], keep=keep or not last)
+                    add_up(product[place], self._apply(graph, along[place], keep=keep or not last))
                 del graph
         return product, weight
 
@@ -275,7 +278,7 @@ class SummedOperator(Generic[G]):
         """A chunk's graph, kept for later products if it fits the memory."""
         if self.kept_bytes >= self._memory:
             return self._build(batch)
-        made, taken = measured(lambda: self._build(batch))
+        made, taken = self._measured(batch)
         if self.kept_bytes + taken <= self._memory:
             self.kept_bytes += taken
             self._kept[index] = made
@@ -284,9 +287,19 @@ class SummedOperator(Generic[G]):
             self._memory = self.kept_bytes
         return made
 
+    def graph_bytes(self, batch: Batch) -> int:
+        """Bytes that a chunk's graph holds, parameters aside."""
+        with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
+            return self._measured(batch)[1]
 
-def measured(build: Callable[[], T]) -> tuple[T, int]:
-    """What is built, and the bytes that its graph holds."""
+    def _measured(self, batch: Batch) -> tuple[tuple[G, torch.Tensor], int]:
+        # Graphs refer to the parameters, which are there anyway.
+        others = (tensor for _, tensor in self._problem.others())
+        return measured(lambda: self._build(batch), self._theta, *others)
+
+
+def measured(build: Callable[[], T], *there: torch.Tensor) -> tuple[T, int]:
+    """What is built, and the bytes that its graph holds beside what is there already."""
     sizes: dict[int, int] = {}
 
     def measure(saved: torch.Tensor) -> torch.Tensor:
@@ -296,7 +309,19 @@ def measured(build: Callable[[], T]) -> tuple[T, int]:
 
     with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
         made = build()
+    for tensor in there:
+        sizes.pop(tensor.untyped_storage().data_ptr(), None)
     return made, sum(sizes.values())
+
+
+def add_up(total: torch.Tensor, part: torch.Tensor) -> None:
+    """Add to float64 sums, (…, P), what may be of a lower precision.
+
+    Some columns at a time: on a CPU torch would convert all of it first.
+    """
+    for start in range(0, total.shape[-1], _COLUMNS):
+        place = slice(start, start + _COLUMNS)
+        total[..., place] += part[..., place]
 
 
 def slopes_along(

@@ -155,10 +155,15 @@ class Basis:
     def _sweep(
         self, mine: torch.Tensor, taken: torch.Tensor | None, *, look: bool = True
     ) -> torch.Tensor:
-        """One pass over the rows: take a combination (b, m) of them out of the own columns
-        (b, …) of vectors in place, then give the coordinates (m, b) of what is left.
+        """One pass over the rows, some columns at a time: nothing is held twice.
 
-        Some columns at a time, so that neither the rows nor what they make is held twice.
+        Args:
+            mine: The own columns of vectors (b, …).
+            taken: Coordinates (b, m) of what is taken out of them first, in place.
+            look: Whether the coordinates of what is left are wanted.
+
+        Returns:
+            Coordinates, shape (m, b).
         """
         found = mine.new_zeros((self.rows, len(mine)))
         for part in self._columns(0, self._width):

@@ -12,6 +12,7 @@ from lla.krylov.lanczos import Krylov
 
 __all__ = ["Known"]
 
+
 @dataclass(frozen=True)
 class Known:
     """What a Krylov space says exactly of trace, norm and diagonal.

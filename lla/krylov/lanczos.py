@@ -170,6 +170,4 @@ def compressed(krylov: Krylov, restart: Restart) -> Krylov:
     turn = torch.from_numpy(columns[:, kept].T.copy()).to(krylov.beyond.device)
     krylov.basis.compress(turn)
     coupling = krylov.coupling @ columns[:, kept]
-    return replace(
-        krylov, projected=np.diag(values[kept]), coupling=coupling, last=0
-    )
+    return replace(krylov, projected=np.diag(values[kept]), coupling=coupling, last=0)

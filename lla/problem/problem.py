@@ -281,9 +281,25 @@ class Problem:
     def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
         whole = self.data.whole.in_dtype(kind)
         data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
-        objective = copied(self.objective)
+        theta = self.theta.to(kind)
+        objective = copied(self.objective, self._parameters_in(theta))
         cast(objective)  # in place: it is a copy
-        return self.altered(objective=objective, theta=self.theta.to(kind), data=data, domains={})
+        return self.altered(objective=objective, theta=theta, data=data, domains={})
+
+    def _parameters_in(self, theta: torch.Tensor) -> dict[int, Any]:
+        """Parameters of θ's dtype to stand in a copy for the module's: the analysed ones in θ.
+
+        So that a copy in another precision neither holds the module in this one nor θ twice.
+        """
+        views = self.space.named(theta)
+        return {
+            id(own): nn.Parameter(
+                views[name] if name in views else own.detach().to(theta.dtype),
+                requires_grad=own.requires_grad,
+            )
+            for name, own in self.module.named_parameters()
+            if type(own) is nn.Parameter and own.is_floating_point()
+        }
 
     def replica(self, device: torch.device) -> Problem:
         """The same problem on a copy of the network, for another thread or device."""
