@@ -38,6 +38,7 @@ from lla.provenance import provenance_of, tell_seconds, tell_share
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import Settings
 from lla.team import ALONE, Team, Turns
+from lla.watching import peak_of_process
 
 _log = logging.getLogger("lla")
 
@@ -238,7 +239,11 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), "steps_down": workspace.steps_down},
+        plan={
+            **plan.facts(),
+            "steps_down": workspace.steps_down,
+            "peak_bytes": peak_of_process(problem.device),
+        },
         provenance={**provenance_of(problem, settings, started, command), "execution": execution},
     )
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Generic, Self, TypeVar
@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar
 import torch
 
 from lla.curvature.convolution import fast_convolutions
+from lla.curvature.recomputing import recomputing
 from lla.curvature.ways import (
     ONE_BY_ONE,
     Way,
@@ -249,9 +250,14 @@ class SummedOperator(Generic[G]):
                 del graph
         return product, weight
 
-    def _kernels(self) -> AbstractContextManager[None]:
-        # vmap and forward differentiation have their own rules for convolutions.
-        return fast_convolutions() if self._way.method == "reverse" else nullcontext()
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        if self._way.method != "reverse":
+            # vmap and forward differentiation have their own rules for convolutions.
+            yield
+            return
+        with fast_convolutions(), recomputing(self._problem.module, self._way.recompute):
+            yield
 
     def _build(self, batch: Batch) -> tuple[G, torch.Tensor]:
         """What the products of a chunk are differentiated from, and the chunk's weight."""

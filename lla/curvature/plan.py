@@ -6,6 +6,7 @@ Whatever is chosen, results are the same to rounding; the same choice gives the 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +17,8 @@ from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, best_chunk, measure
 from lla.curvature.names import Method, Needs, Precision
 from lla.curvature.operators import differentiable, measured
-from lla.curvature.tight import Tight, fitted, later_libraries, precise_bytes
-from lla.curvature.ways import Way, in_precision, kernels_of
+from lla.curvature.tight import Tight, fitted, later_libraries, precise_bytes, recomputable
+from lla.curvature.ways import ONE_BY_ONE, Way, in_precision, kernels_of
 from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
 from lla.watching import memory_in_use
@@ -77,6 +78,7 @@ class Plan:
             "chunk": self.chunk,
             "method": self.way.method,
             "together": self.way.together,
+            "recomputed_blocks": list(self.way.recompute),
             "products": self.way.precision,
             "approximate": self.way.approximate,
             "difference_error": self.error,
@@ -239,8 +241,16 @@ def _tight(
 ) -> Tight | Footprint:
     """What fits where vectors are counted one by one, or the least that does not."""
     way = Way("reverse" if method == "auto" else method)
-    ways = [(way, graph.fixed, graph.of)]
-    return fitted(problem, memory, needs, iter(ways), chunk=chunk, ranks=ranks)
+
+    def ways() -> Iterator[tuple[Way, int, Callable[[int], int]]]:
+        yield way, graph.fixed, graph.of
+        if way.method == "reverse":
+            again = replace(way, recompute=recomputable(problem))
+            if again.recompute:
+                less = _graph_size(problem, method, again)
+                yield again, less.fixed, less.of
+
+    return fitted(problem, memory, needs, ways(), chunk=chunk, ranks=ranks)
 
 
 def _planned_tight(
@@ -303,24 +313,24 @@ class _GraphSize:
         return int((room - self.fixed) // self.per_sample)
 
 
-def _graph_size(problem: Problem, method: Method) -> _GraphSize:
+def _graph_size(problem: Problem, method: Method, way: Way = ONE_BY_ONE) -> _GraphSize:
     """From the graphs of two small chunks."""
     samples = min(problem.data.chunk, _PROBED, len(problem.data))
-    if samples > 2 and _graph_bytes(problem, 2, method) > _LARGE:
+    if samples > 2 and _graph_bytes(problem, 2, method, way) > _LARGE:
         samples = 2  # tells enough, and more may be more than there is
     # A single sample may have no statistics.
     small = max(min(2, samples) if problem.coupled_layers else 1, samples // 2)
-    large = _graph_bytes(problem, samples, method)
+    large = _graph_bytes(problem, samples, method, way)
     if small == samples:
         return _GraphSize(0, max(1, large))
-    slope = max(1, (large - _graph_bytes(problem, small, method)) // (samples - small))
+    slope = max(1, (large - _graph_bytes(problem, small, method, way)) // (samples - small))
     return _GraphSize(max(0, large - slope * samples), slope)
 
 
-def _graph_bytes(problem: Problem, samples: int, method: Method) -> int:
+def _graph_bytes(problem: Problem, samples: int, method: Method, way: Way) -> int:
     batch = next(problem.data.whole.chunks(samples))
     if method in ("auto", "reverse"):
-        return Hessian(problem, [batch]).graph_bytes(batch)
+        return Hessian(problem, [batch], way=way).graph_bytes(batch)
     _, taken = measured(lambda: problem.terms(differentiable(problem), batch))
     return taken if method == "difference" else _FORWARD * taken
 

@@ -17,6 +17,7 @@ from lla.curvature.footprint import Footprint, Sizes
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, timed
 from lla.curvature.names import Needs
+from lla.curvature.recomputing import blocks_of, recomputing
 from lla.curvature.ways import Way, kernels_of
 from lla.problem import Problem
 from lla.problem.inputs import leaves
@@ -28,6 +29,7 @@ _FLOAT = 8
 _LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
 _GRAPHS = 3  # graphs that a product holds at its peak, in units of one chunk's activations
 _STEPS = 5  # Lanczos steps behind a probe's density, at least
+_AGREE = 1e3  # times the rounding: gradients that differ by more are different ones
 _COMFORT = 10  # rows beside the wanted ones from which on graphs are kept rather than more rows
 
 
@@ -78,6 +80,26 @@ def sizes_of(problem: Problem, graph: int, activations: int, *, ranks: int = 1) 
     )
 
 
+def recomputable(problem: Problem) -> tuple[str, ...]:
+    """Blocks whose activations need not be kept; none where that would change the gradient.
+
+    A block that takes parameters from elsewhere than itself, by a way that torch does not see,
+    would lose their part.
+    """
+    batch = next(problem.data.whole.chunks(1))
+    with torch.no_grad(), problem.second_order():
+        names = blocks_of(problem.module, lambda: problem.terms(problem.theta, batch))
+    if not names:
+        return ()
+    with problem.second_order():
+        expected = gradient(problem, [batch])
+        with recomputing(problem.module, names):
+            off = gradient(problem, [batch]).sub_(expected)
+    allowed = _AGREE * float(torch.finfo(problem.theta.dtype).eps)
+    length = torch.linalg.vector_norm(expected)
+    return names if float(torch.linalg.vector_norm(off)) <= allowed * float(length) else ()
+
+
 def least(sizes: Sizes, needs: Needs, samples: int) -> Footprint:
     """The footprint of the smallest run."""
     wanted = min(needs.pairs + 2 * needs.block + 2, needs.rows)
@@ -112,7 +134,10 @@ def fitted(
             sizes = sizes_of(problem, bytes_of, _GRAPHS * (bytes_of - fixed), ranks=ranks)
             found = least(sizes, needs, tried)
             if found.peak <= memory:
-                return _measured(problem, memory, found, way, tried, ranks)
+                tight = _measured(problem, memory, found, way, tried, ranks)
+                found = tight.footprint
+                if found.peak <= memory:
+                    return tight
             smallest = found if smallest is None or found.peak < smallest.peak else smallest
             if tried == 1 or problem.coupled_layers:
                 break

@@ -218,10 +218,20 @@ class Problem:
             batch: The samples.
             buffers: The network's buffers to use in place of its own, by name.
         """
-        held = {**self.space.named(theta), **(buffers or {})}
+        held = {**self.named(theta), **(buffers or {})}
         named = {f"module.{name}": part for name, part in held.items()}
         terms: Terms = functional_call(self.objective, named, (batch,))
         return terms
+
+    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All parameters by name: those of ``theta``, shape (P,), and the others as constants.
+
+        What does not lead to the analysed parameters is then not saved to be differentiated.
+        """
+        others = {
+            name: own.detach() for name, own in self.module.named_parameters() if own.requires_grad
+        }
+        return {**others, **self.space.named(theta)}
 
     # Not inference mode: what a network keeps from one call for the next could not be
     # differentiated afterwards.
