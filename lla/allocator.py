@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_large", "keep_freed_memory"]
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _USUAL, _LARGEST = 32 << 20, 1 << 30
+
+_keeping = False
 
 
 def keep_freed_memory(*, keep: bool = True) -> None:
@@ -26,6 +28,20 @@ def keep_freed_memory(*, keep: bool = True) -> None:
         set_option = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
+    global _keeping
+    _keeping = keep
     threshold = _LARGEST if keep else _USUAL
     set_option(_MMAP_THRESHOLD, threshold)
     set_option(_TRIM_THRESHOLD, 2 * threshold if not keep else (1 << 31) - 1)
+
+
+def give_back_large(vector: int) -> None:
+    """Keep no freed blocks where vectors of parameters are large, if that is what is done.
+
+    Blocks of hundreds of megabytes, freed and kept, leave holes that the next ones do not fit.
+
+    Args:
+        vector: Bytes of a vector of all parameters.
+    """
+    if _keeping and vector >= _USUAL:
+        keep_freed_memory(keep=False)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lla import checkpoint as checkpoints
+from lla.allocator import give_back_large
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
 from lla.analyses.registry import available
@@ -44,6 +45,7 @@ from lla.provenance import provenance_of, tell_seconds, tell_share
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import Settings
 from lla.team import ALONE, Team, Turns
+from lla.watching import peak_of_process
 
 _log = logging.getLogger("lla")
 
@@ -142,6 +144,7 @@ def _loaded(
         seed=settings.run.seed,
         sharing=replace(sharing, placed=let_go),
     )
+    give_back_large(problem.theta.nbytes)
     facts = CheckpointFacts(
         path=str(path),
         sha256=checkpoint.sha256,
@@ -243,7 +246,11 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), "steps_down": workspace.steps_down},
+        plan={
+            **plan.facts(),
+            "steps_down": workspace.steps_down,
+            "peak_bytes": peak_of_process(problem.device),
+        },
         provenance={**provenance_of(problem, settings, started, command), "execution": execution},
     )
 

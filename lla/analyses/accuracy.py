@@ -123,8 +123,10 @@ def corrected(probes: Probes, errors: ProbeErrors) -> Probes:
         replace(one, trace=one.trace + trace, square=one.square + square, parts=one.parts + parts)
         for one in probes.samples
     )
-    value, stderr = probes.diagonal
-    return replace(probes, samples=samples, diagonal=(value, stderr.hypot(errors.diagonal)))
+    diagonal = probes.diagonal
+    if diagonal is not None:
+        diagonal = diagonal[0], diagonal[1].hypot(errors.diagonal)
+    return replace(probes, samples=samples, diagonal=diagonal)
 
 
 def shifted(found: Estimate, shift: float) -> Estimate:

@@ -65,7 +65,7 @@ class _Known(nn.Module):
 
 def network_at(problem: Problem, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The network's outputs at θ for a batch, shape (n, …); differentiable by θ."""
-    named = {f"module.{k}": part for k, part in problem.space.named(theta).items()}
+    named = {f"module.{k}": part for k, part in problem.named(theta).items()}
     outputs: torch.Tensor = functional_call(_Network(problem.module), named, (batch,))
     return outputs
 
