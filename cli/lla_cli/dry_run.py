@@ -53,6 +53,8 @@ def print_foresight(found: Foresight, *, as_json: bool) -> None:
     print(f"time       about {_time(total[0])}, at most {_time(total[1])}:")
     for name, (usual, most) in found.seconds.items():
         print(f"           {name:10} {_time(usual):>8}, at most {_time(most)}")
+    for name in found.unpredicted:
+        print(f"           {name:10} not predicted, and not in the sum")
     print("nothing was computed; run it without --dry-run")
 
 
