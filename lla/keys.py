@@ -88,7 +88,7 @@ def _machine(device: torch.device) -> tuple[Any, ...]:
 
 @cache
 def source() -> str:
-    """Digest of this package's code, SHA-256: a clone's version stays the same while its code changes."""
+    """SHA-256 of this package's code: a clone's version stays the same while its code changes."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
