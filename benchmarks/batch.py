@@ -7,15 +7,18 @@ some samples. Held against the batch is what does nothing but the analyses: as m
 which each import lla once, load their share of the checkpoints one after another, analyse them and
 write the reports: no planning, no keys, no side files, no journal, no index, nobody who watches.
 Both are timed as whole commands, from start to end, with a thread each; in every second round the
-batch goes first. The table also says what the reports state of their analyses alone.
+batch goes first. The table also says what the reports state of their analyses alone, and the
+seconds of CPU time that all processes of a command took, which other load changes less.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -63,6 +66,22 @@ def bare(names: list[str]) -> None:
             write(analyze_checkpoint(name, settings), f"{name}.lla.h5")
 
 
+def adopt() -> None:
+    """Become the parent of descendants whose own has ended: their time counts as well."""
+    ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+
+
+def cpu() -> float:
+    """Seconds of CPU time of all descendants, once the last of them is gone."""
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def alone(folder: Path, count: int, jobs: int) -> float:
     """Seconds until the last of some interpreters that do nothing but the analyses is done."""
     names = [f"step-{number}.pt" for number in range(1, count + 1)]
@@ -93,6 +112,28 @@ def batch(folder: Path, jobs: int, *options: str) -> tuple[float, dict[str, Any]
     return time.perf_counter() - begun, json.loads(done.stdout)
 
 
+def one_round(folder: Path, given: argparse.Namespace, order: tuple[str, ...]) -> dict[str, float]:
+    """Both, one after the other: seconds, CPU time, and what reports and jobs say of themselves."""
+    found: dict[str, float] = {}
+    for what in order:
+        before = cpu()
+        if what == "alone":
+            found[what] = alone(folder, given.checkpoints, given.jobs)
+        else:
+            shutil.rmtree(folder / "out", ignore_errors=True)
+            found[what], document = batch(folder, given.jobs)
+        found[f"cpu {what}"] = cpu() - before
+    reports = sorted((folder / "out").glob("*.lla.h5"))
+    assert len(reports) == given.checkpoints, document
+    stages = sum(s.seconds for path in reports for s in (stages_of(path) or {}).values())
+    found["states"] = stages / given.jobs
+    found["workers"] = sum(job["seconds"] for job in document["jobs"]) / given.jobs
+    return found
+
+
+COLUMNS = ("alone", "batch", "states", "workers", "cpu alone", "cpu batch")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoints", type=int, default=100)
@@ -106,34 +147,27 @@ def main() -> None:
         return
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
     print(f"{given.checkpoints} checkpoints, {given.samples} samples, {given.jobs} at once\n")
-    print(f"{'':<8}{'alone':>10}{'batch':>10}{'overhead':>10}{'states':>12}{'workers':>10}")
-    ratios, differences = [], []
+    print(f"{'seconds':<8}" + "".join(f"{name:>11}" for name in COLUMNS) + f"{'overhead':>11}")
+    adopt()
+    rounds = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make(folder, given.checkpoints, given.samples)
         for number in range(given.rounds):
-            measured: dict[str, float] = {}
-            for what in ("alone", "batch") if number % 2 == 0 else ("batch", "alone"):
-                if what == "alone":
-                    measured[what] = alone(folder, given.checkpoints, given.jobs)
-                else:
-                    shutil.rmtree(folder / "out", ignore_errors=True)
-                    measured[what], document = batch(folder, given.jobs)
-            reports = sorted((folder / "out").glob("*.lla.h5"))
-            assert len(reports) == given.checkpoints, document
-            stages = sum(s.seconds for path in reports for s in (stages_of(path) or {}).values())
-            work = sum(job["seconds"] for job in document["jobs"])
-            ratios.append(measured["batch"] / measured["alone"] - 1)
-            differences.append(measured["batch"] - measured["alone"])
-            print(f"round {number + 1:<2}{measured['alone']:>8.1f} s{measured['batch']:>8.1f} s"
-                  f"{100 * ratios[-1]:>8.2f} %{stages / given.jobs:>10.1f} s"
-                  f"{work / given.jobs:>8.1f} s", flush=True)  # fmt: skip
+            order = ("alone", "batch") if number % 2 == 0 else ("batch", "alone")
+            rounds.append(one_round(folder, given, order))
+            cells = "".join(f"{rounds[-1][name]:>11.1f}" for name in COLUMNS)
+            over = 100 * (rounds[-1]["batch"] / rounds[-1]["alone"] - 1)
+            print(f"{number + 1:<8}{cells}{over:>9.2f} %", flush=True)
         again, _ = batch(folder, given.jobs)
     print("\nalone, batch: the whole commands; states: what reports say of their analyses, and")
     print("workers: what jobs say of themselves, both shared out among the processes\n")
-    each = median(differences) * given.jobs / given.checkpoints
-    print(f"overhead: {100 * median(ratios):.2f} %, {median(differences):.1f} s in all, "
-          f"{1000 * each:.0f} ms of a process for each job")  # fmt: skip
+    more = median(one["batch"] - one["alone"] for one in rounds)
+    ratio = median(one["batch"] / one["alone"] for one in rounds) - 1
+    used = median(one["cpu batch"] / one["cpu alone"] for one in rounds) - 1
+    each = 1000 * more * given.jobs / given.checkpoints
+    print(f"overhead: {100 * ratio:.2f} %, {more:.1f} s in all, {each:.0f} ms of a process a job")
+    print(f"of CPU time: {100 * used:.2f} %")
     print(f"once more, with nothing left to do: {again:.2f} s")
 
 

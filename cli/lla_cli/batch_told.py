@@ -188,4 +188,6 @@ def foretold(batch: Batch) -> str:
     for row in batch.rows:
         reason = f": {row.record.outcome.reason}" if row.record and row.state == "failed" else ""
         lines.append(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
+        if reason and row.record and row.record.outcome.remedy:
+            lines.append(f"    {row.record.outcome.remedy}")
     return "\n".join([*lines, _told(batch.rows)])

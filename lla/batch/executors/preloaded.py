@@ -3,6 +3,7 @@
 It computes nothing: threads of a computation would not be there in the processes forked from it.
 """
 
+import gc
 from contextlib import suppress
 from importlib import import_module
 
@@ -15,3 +16,8 @@ for _analysis in available().values():
 # second in each worker. A torch that has them elsewhere does without.
 with suppress(ImportError):
     import_module("torch.fx.experimental.symbolic_shapes")
+import_module("lla.keys").source()
+# What is there stays: workers that looked through it for garbage would copy all of it, at a
+# quarter of a second each.
+gc.collect()
+gc.freeze()
