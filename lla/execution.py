@@ -111,10 +111,11 @@ def followed(
     workspace.steps_down += (former or {}).get("steps_down", [])
     if former is None:
         plan = measured(problem, workspace, settings)
-    elif former["needs"] == vars(needs):
+    elif former["needs"] == vars(needs) and not isinstance(problem, ShardedProblem):
         plan = _restored(former["plan"])
     else:
-        # Other settings hold other vectors; what was measured stays.
+        # Other settings hold other vectors, and fewer ranks more parameters each; what was
+        # measured stays, if it fits.
         known = _restored(former["plan"])
         plan = _made(
             planned(problem, known),

@@ -25,6 +25,7 @@ from lla.analyses.analysis import Analysis, imported
 from lla.checkpoint import sha256_of
 from lla.curvature import gradient
 from lla.problem import Batch, Problem
+from lla.problem.sharded import ShardedProblem
 from lla.report import CheckpointFacts
 from lla.seeding import rademacher
 from lla.settings import Settings
@@ -116,8 +117,8 @@ def _behaviour(problem: Problem) -> list[str]:
     """What the network's and the loss' code gives on a few samples, at θ and a little beside it.
 
     Losses and gradients; two gradients see the curvature too, whatever can be differentiated
-    twice. To the last bit on a CPU. A GPU adds up in any order, so that there a few digits have to
-    do.
+    twice. To the last bit on a CPU. A GPU adds up in any order, and ranks that share parameters in
+    one that depends on how many there are: there some digits have to do.
     """
     count = min(_PROBED, problem.data.chunk, len(problem.data))
     batch = problem.data.whole.select(slice(0, count))
@@ -131,8 +132,12 @@ def _behaviour(problem: Problem) -> list[str]:
         numbers = _seen(problem, batch, probe, (theta, beside))
     finally:
         torch.set_num_threads(threads)
-    exact = problem.device.type == "cpu"
-    return [float(n).hex() if exact else f"{float(n):.2e}" for n in numbers]
+    if problem.device.type != "cpu":
+        return [f"{float(n):.2e}" for n in numbers]
+    if isinstance(problem, ShardedProblem):
+        digits = 8 if problem.theta.dtype == torch.float64 else 3
+        return [f"{float(n):.{digits}e}" for n in numbers]
+    return [float(n).hex() for n in numbers]
 
 
 def _seen(

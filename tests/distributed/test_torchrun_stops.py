@@ -4,10 +4,18 @@ import json
 import re
 from pathlib import Path
 
-import h5py
 import pytest
 
-from tests.distributed.torchrun import PROBLEM, Ended, differences, lla, numbers, problem
+from tests.distributed.torchrun import (
+    PROBLEM,
+    differences,
+    left,
+    lla,
+    message,
+    messages,
+    numbers,
+    problem,
+)
 
 pytestmark = pytest.mark.long
 
@@ -23,29 +31,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict:
     done = lla(1, folder, *COMMAND)
     assert done.code == 0, done.err
     return numbers(folder / "m.lla.h5")
-
-
-def messages(done: Ended) -> list[str]:
-    """What lla says is wrong, each with its remedy."""
-    return re.findall(r"^lla: .*\n(?:     .*\n)*", done.told, re.MULTILINE)
-
-
-def message(done: Ended) -> str:
-    """The one message of a run that has failed; nothing else of lla's is on either stream."""
-    assert done.code != 0
-    assert done.out == ""
-    (found,) = messages(done)
-    assert done.told.count("Traceback") == 0
-    return found
-
-
-def left(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def stages(path: Path) -> dict[str, str]:
-    with h5py.File(path) as file:
-        return json.loads(file["provenance/stages"][()])
 
 
 def goes_on(folder: Path, ranks: int, taken: list[str], whole: dict) -> None:
@@ -119,16 +104,17 @@ MISTAKES = [
 ]
 
 
-def test_plain_mistakes_are_told_once(tmp_path: Path) -> None:
-    problem(tmp_path)
-    for words, code, told in MISTAKES:
-        done = lla(2, tmp_path, *words)
-        assert done.out == ""
-        assert done.told.count(told) == 1, (words, done.err)
-        assert done.told.count("lla: ") + done.told.count("Usage: ") == 1, (words, done.err)
-        assert code in done.codes.values(), (words, done.codes)
-        assert done.code == 1
-        assert left(tmp_path) == PROBLEM
+@pytest.mark.parametrize(("words", "code", "told"), MISTAKES)
+def test_plain_mistakes_are_told_once(
+    words: list[str], code: int, told: str, tmp_path: Path
+) -> None:
+    done = lla(2, problem(tmp_path), *words)
+    assert done.out == ""
+    assert done.told.count(told) == 1, done.err
+    assert done.told.count("lla: ") + done.told.count("Usage: ") == 1, done.err
+    assert code in done.codes.values(), done.codes
+    assert done.code == 1
+    assert left(tmp_path) == PROBLEM
 
 
 def test_a_mistake_of_one_rank_before_they_have_met(tmp_path: Path) -> None:

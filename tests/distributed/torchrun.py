@@ -18,7 +18,17 @@ import torch
 
 from tests.distributed import disturbing
 
-__all__ = ["PROBLEM", "Ended", "differences", "lla", "numbers", "problem"]
+__all__ = [
+    "PROBLEM",
+    "Ended",
+    "differences",
+    "left",
+    "lla",
+    "message",
+    "messages",
+    "numbers",
+    "problem",
+]
 
 PROBLEM = ["d.npz", "m.pt", "m.toml", "nets.py"]
 RECIPE = """\
@@ -150,3 +160,22 @@ def differences(one: dict[str, Any], other: dict[str, Any], relative: float) -> 
         if not equal:
             wrong.append(f"{name}: {one[name]!r}, {other[name]!r}")
     return wrong
+
+
+def messages(done: Ended) -> list[str]:
+    """What lla says is wrong, each with its remedy."""
+    return re.findall(r"^lla: .*\n(?:     .*\n)*", done.told, re.MULTILINE)
+
+
+def message(done: Ended) -> str:
+    """The one message of a run that has failed; nothing else of lla's is on either stream."""
+    assert done.code != 0
+    assert done.out == ""
+    (found,) = messages(done)
+    assert done.told.count("Traceback") == 0
+    return found
+
+
+def left(folder: Path) -> list[str]:
+    """The names in a folder."""
+    return sorted(path.name for path in folder.iterdir())
