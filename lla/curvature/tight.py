@@ -27,7 +27,6 @@ __all__ = ["Tight", "fitted", "later_libraries", "precise_bytes", "sizes_of"]
 
 _FLOAT = 8
 _LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
-_GRAPHS = 3  # graphs that a product holds at its peak, in units of one chunk's activations
 _STEPS = 5  # Lanczos steps behind a probe's density, at least
 _AGREE = 1e3  # times the rounding: gradients that differ by more are different ones
 _COMFORT = 10  # rows beside the wanted ones from which on graphs are kept rather than more rows
@@ -110,7 +109,7 @@ def fitted(
     problem: Problem,
     memory: int,
     needs: Needs,
-    ways: Iterator[tuple[Way, int, Callable[[int], int]]],
+    ways: Iterator[tuple[Way, Callable[[int], int], Callable[[int], int]]],
     *,
     chunk: int,
     ranks: int = 1,
@@ -121,17 +120,16 @@ def fitted(
         problem: What products are made of.
         memory: Budget of this rank, bytes.
         needs: What the run is going to do.
-        ways: Ways of making products, the fastest first, each with the bytes of its graph that do
-            not depend on the samples, and those of the graph of a number of samples.
+        ways: Ways of making products, the fastest first; each with the bytes of the graph of a
+            number of samples, and those that a product takes for activations.
         chunk: Samples of a chunk, at most.
         ranks: Processes that share out the samples and the basis.
     """
     smallest: Footprint | None = None
-    for way, fixed, graph in ways:
+    for way, graph, activations in ways:
         tried = chunk
         while True:
-            bytes_of = graph(tried)
-            sizes = sizes_of(problem, bytes_of, _GRAPHS * (bytes_of - fixed), ranks=ranks)
+            sizes = sizes_of(problem, graph(tried), activations(tried), ranks=ranks)
             found = least(sizes, needs, tried)
             if found.peak <= memory:
                 tight = _measured(problem, memory, found, way, tried, ranks)
