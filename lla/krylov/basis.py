@@ -18,7 +18,7 @@ _ROWS = 16
 _WIDE = 64 << 20  # columns from which on slabs have fewer rows: what is not filled takes memory
 _FEW = 4
 _COLUMNS = 1 << 20
-_CONVERTED = 1 << 16  # columns that are made float64 at a time on a CPU: they stay in its cache
+_CONVERTED = 1 << 23  # numbers that are made float64 at a time: few of them cost more in calls
 _SMALL = 1e-3  # what is left of a row: below it, the rounding of its removal is felt
 
 
@@ -142,7 +142,7 @@ class Basis:
         """
         first = self._mine.start
         start, stop = max(place.start, first) - first, min(place.stop, self._mine.stop) - first
-        step = min(_COLUMNS, _CONVERTED) if self.kind != torch.float64 else _COLUMNS
+        step = min(_COLUMNS, max(1, _CONVERTED // max(1, self.rows)))
         for at in range(start, stop, step):
             part = slice(at, min(at + step, stop))
             yield slice(first + part.start, first + part.stop), self._at(part)
@@ -182,7 +182,7 @@ class Basis:
         if self.kind == torch.float64 and self._home == self._device:
             step = max(1, stop - start)
         else:
-            step = _CONVERTED if self._device.type == "cpu" else _COLUMNS
+            step = max(1, _CONVERTED // max(1, self.rows))
         for at in range(start, stop, step):
             yield slice(at, min(at + step, stop))
 
