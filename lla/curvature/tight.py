@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from lla.allocator import give_back_large
 from lla.curvature.footprint import Footprint, Sizes
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, timed
@@ -125,6 +126,7 @@ def fitted(
         chunk: Samples of a chunk, at most.
         ranks: Processes that share out the samples and the basis.
     """
+    give_back_large(problem.theta.nbytes)
     smallest: Footprint | None = None
     for way, graph, activations in ways:
         tried = chunk

@@ -117,10 +117,11 @@ class Basis:
         """
         kept = len(rotation)
         turn = rotation.to(self._home)
-        for start in range(0, self._width, _COLUMNS):
-            part = slice(start, start + _COLUMNS)
-            old = torch.cat([slab[:, part] for slab in self._slabs])[: self.rows]
-            for index, row in enumerate(turn @ old.to(turn.dtype)):
+        step = min(_COLUMNS, max(1, _CONVERTED // max(1, self.rows)))
+        for start in range(0, self._width, step):
+            part = slice(start, min(start + step, self._width))
+            old = torch.cat([rows for _, rows in self._parts(part)]).to(turn.dtype)
+            for index, row in enumerate(turn @ old):
                 self._slabs[index // self._deep][index % self._deep, part] = row
         self.rows = kept
         del self._slabs[-(-kept // self._deep) :]
