@@ -266,6 +266,7 @@ def _planned_tight(
         keep=neighbours * footprint.keep,
         graph=footprint.sizes.graph,
         rows=footprint.rows,
+        on_host=problem.device.type == "cuda",
         memory=budget,
         predicted=neighbours * footprint.peak,
         costs=found.costs,

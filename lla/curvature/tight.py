@@ -8,6 +8,7 @@ it is counted beforehand (:mod:`lla.curvature.footprint`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,7 @@ _FLOAT = 8
 _LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
 _STEPS = 5  # Lanczos steps behind a probe's density, at least
 _AGREE = 1e3  # times the rounding: gradients that differ by more are different ones
+_HOST = 0.3  # of the host's memory, for a GPU's basis and for that of a probe
 _COMFORT = 10  # rows beside the wanted ones from which on graphs are kept rather than more rows
 
 
@@ -73,7 +75,8 @@ def sizes_of(problem: Problem, graph: int, activations: int, *, ranks: int = 1) 
         base=memory_in_use(device) + later_libraries(device),
         vector=_FLOAT * count,
         own=own * count,
-        row=own * -(-count // ranks),
+        # A GPU's rows are in the host's memory.
+        row=0 if device.type == "cuda" else own * -(-count // ranks),
         precise=precise_bytes(problem),
         activations=activations,
         graph=graph,
@@ -127,6 +130,7 @@ def fitted(
         ranks: Processes that share out the samples and the basis.
     """
     give_back_large(problem.theta.nbytes)
+    needs = _bounded(problem, needs, ranks)
     smallest: Footprint | None = None
     for way, graph, activations in ways:
         tried = chunk
@@ -169,6 +173,15 @@ def _measured(
     found = _shared_out(replace(found, sizes=sizes), memory, chunks)
     costs = Costs(*(scale * seconds for seconds in (value, slope, product, product)))
     return Tight(chunk, way, found, costs)
+
+
+def _bounded(problem: Problem, needs: Needs, ranks: int) -> Needs:
+    """The needs, with as many rows as the host's memory takes where they are kept there."""
+    if problem.device.type != "cuda":
+        return needs
+    row = problem.theta.itemsize * -(-problem.space.size // ranks)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return replace(needs, rows=max(needs.pairs, min(needs.rows, int(_HOST * physical / row))))
 
 
 def _shared_out(found: Footprint, memory: int, chunks: int) -> Footprint:
