@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from lla import checkpoint as checkpoints
-from lla.allocator import give_back_large
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
 from lla.analyses.registry import available
@@ -144,7 +143,6 @@ def _loaded(
         seed=settings.run.seed,
         sharing=replace(sharing, placed=let_go),
     )
-    give_back_large(problem.theta.nbytes)
     facts = CheckpointFacts(
         path=str(path),
         sha256=checkpoint.sha256,

@@ -322,6 +322,7 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
             *(config.probes, steps, together, config.nodes),
             diagonal=config.diagonal,
             kind=known.basis.kind,
+            on_host=plan.tight and plan.on_host,
         ),
         blocks=tuple(place for _, place in problem.space.slices()),
         enough=enough,

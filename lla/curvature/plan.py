@@ -242,13 +242,16 @@ def _tight(
     """What fits where vectors are counted one by one, or the least that does not."""
     way = Way("reverse" if method == "auto" else method)
 
-    def ways() -> Iterator[tuple[Way, int, Callable[[int], int]]]:
-        yield way, graph.fixed, graph.of
+    def ways() -> Iterator[tuple[Way, Callable[[int], int], Callable[[int], int]]]:
+        yield way, graph.of, lambda samples: _TRANSIENT * graph.per_sample * samples
         if way.method == "reverse":
-            again = replace(way, recompute=recomputable(problem))
-            if again.recompute:
+            names = recomputable(problem)
+            if names:
+                again = replace(way, recompute=names)
                 less = _graph_size(problem, method, again)
-                yield again, less.fixed, less.of
+                # What goes from block to block, and all of one block.
+                each = less.per_sample + graph.per_sample // len(names)
+                yield again, less.of, lambda samples: _TRANSIENT * each * samples
 
     return fitted(problem, memory, needs, ways(), chunk=chunk, ranks=ranks)
 
@@ -263,6 +266,7 @@ def _planned_tight(
         keep=neighbours * footprint.keep,
         graph=footprint.sizes.graph,
         rows=footprint.rows,
+        on_host=problem.device.type == "cuda",
         memory=budget,
         predicted=neighbours * footprint.peak,
         costs=found.costs,

@@ -14,6 +14,7 @@ differentiated, everything is saved.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-__all__ = ["blocks_of", "recomputing"]
+__all__ = ["blocks_of", "recomputing", "within_block"]
 
 _LEAST = 2  # blocks: one alone would have to be held whole
 
@@ -36,6 +37,31 @@ class _Block(NamedTuple):
     """
 
     call: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
+
+
+class _Here(threading.local):
+    """Whether this thread is within a block that is computed again."""
+
+    within = False
+
+
+_here = _Here()
+
+
+def within_block() -> bool:
+    """Whether what is saved now for a derivative is gone as soon as one block has been seen."""
+    return _here.within
+
+
+@contextmanager
+def _passing() -> Iterator[None]:
+    """Within it, a graph is made of one block, and not for longer than that."""
+    before, _here.within = _here.within, True
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        _here.within = before
 
 
 class _Forward(torch.autograd.Function):
@@ -80,7 +106,7 @@ class _Backward(torch.autograd.Function):
         # second.
         wanted = (*needs[:count], *map(max, needs[count:], ctx.wanted))
         leaves = _leaves(given, wanted)
-        with torch.enable_grad():
+        with _passing():
             first = _gradients(ctx.block, leaves[count:], leaves[:count], ctx.wanted, graph=True)
             return None, None, None, *_by(leaves, needs, zip(first, along, strict=True))
 
@@ -104,9 +130,9 @@ def _gradients(
     graph: bool,
 ) -> list[torch.Tensor | None]:
     """Gradients of Σ ȳ · y by the leaves that are wanted, None for others."""
-    with torch.enable_grad():
+    with _passing():
         outputs = block.call(leaves)  # type: ignore[arg-type]
-    return _by(leaves, wanted, zip(outputs, slopes, strict=True), graph=graph)
+        return _by(leaves, wanted, zip(outputs, slopes, strict=True), graph=graph)
 
 
 def _by(

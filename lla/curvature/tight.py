@@ -8,11 +8,13 @@ it is counted beforehand (:mod:`lla.curvature.footprint`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
 
+from lla.allocator import give_back_large
 from lla.curvature.footprint import Footprint, Sizes
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, timed
@@ -27,9 +29,9 @@ __all__ = ["Tight", "fitted", "later_libraries", "precise_bytes", "sizes_of"]
 
 _FLOAT = 8
 _LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
-_GRAPHS = 3  # graphs that a product holds at its peak, in units of one chunk's activations
 _STEPS = 5  # Lanczos steps behind a probe's density, at least
 _AGREE = 1e3  # times the rounding: gradients that differ by more are different ones
+_HOST = 0.3  # of the host's memory, for a GPU's basis and for that of a probe
 _COMFORT = 10  # rows beside the wanted ones from which on graphs are kept rather than more rows
 
 
@@ -73,7 +75,8 @@ def sizes_of(problem: Problem, graph: int, activations: int, *, ranks: int = 1) 
         base=memory_in_use(device) + later_libraries(device),
         vector=_FLOAT * count,
         own=own * count,
-        row=own * -(-count // ranks),
+        # A GPU's rows are in the host's memory.
+        row=0 if device.type == "cuda" else own * -(-count // ranks),
         precise=precise_bytes(problem),
         activations=activations,
         graph=graph,
@@ -110,7 +113,7 @@ def fitted(
     problem: Problem,
     memory: int,
     needs: Needs,
-    ways: Iterator[tuple[Way, int, Callable[[int], int]]],
+    ways: Iterator[tuple[Way, Callable[[int], int], Callable[[int], int]]],
     *,
     chunk: int,
     ranks: int = 1,
@@ -121,17 +124,18 @@ def fitted(
         problem: What products are made of.
         memory: Budget of this rank, bytes.
         needs: What the run is going to do.
-        ways: Ways of making products, the fastest first, each with the bytes of its graph that do
-            not depend on the samples, and those of the graph of a number of samples.
+        ways: Ways of making products, the fastest first; each with the bytes of the graph of a
+            number of samples, and those that a product takes for activations.
         chunk: Samples of a chunk, at most.
         ranks: Processes that share out the samples and the basis.
     """
+    give_back_large(problem.theta.nbytes)
+    needs = _bounded(problem, needs, ranks)
     smallest: Footprint | None = None
-    for way, fixed, graph in ways:
+    for way, graph, activations in ways:
         tried = chunk
         while True:
-            bytes_of = graph(tried)
-            sizes = sizes_of(problem, bytes_of, _GRAPHS * (bytes_of - fixed), ranks=ranks)
+            sizes = sizes_of(problem, graph(tried), activations(tried), ranks=ranks)
             found = least(sizes, needs, tried)
             if found.peak <= memory:
                 tight = _measured(problem, memory, found, way, tried, ranks)
@@ -169,6 +173,15 @@ def _measured(
     found = _shared_out(replace(found, sizes=sizes), memory, chunks)
     costs = Costs(*(scale * seconds for seconds in (value, slope, product, product)))
     return Tight(chunk, way, found, costs)
+
+
+def _bounded(problem: Problem, needs: Needs, ranks: int) -> Needs:
+    """The needs, with as many rows as the host's memory takes where they are kept there."""
+    if problem.device.type != "cuda":
+        return needs
+    row = problem.theta.itemsize * -(-problem.space.size // ranks)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return replace(needs, rows=max(needs.pairs, min(needs.rows, int(_HOST * physical / row))))
 
 
 def _shared_out(found: Footprint, memory: int, chunks: int) -> Footprint:

@@ -15,10 +15,9 @@ from lla.team import ALONE, Team
 __all__ = ["Basis", "orthonormalized"]
 
 _ROWS = 16
-_WIDE = 64 << 20  # columns from which on slabs have fewer rows: what is not filled takes memory
-_FEW = 4
+_SLAB = 64 << 20  # bytes of a slab whose rows are long: what is not filled may take memory
 _COLUMNS = 1 << 20
-_CONVERTED = 1 << 16  # columns that are made float64 at a time on a CPU: they stay in its cache
+_CONVERTED = 1 << 20  # numbers that are made float64 at a time: they stay in a cache
 _SMALL = 1e-3  # what is left of a row: below it, the rounding of its removal is felt
 
 
@@ -65,7 +64,7 @@ class Basis:
         self._home = torch.device("cpu") if on_host else device
         self._pinned = on_host and device.type == "cuda"
         self._slabs: list[torch.Tensor] = []
-        self._deep = _ROWS if self._width < _WIDE else _FEW
+        self._deep = max(1, min(_ROWS, _SLAB // max(1, self._width * kind.itemsize)))
 
     def append(self, block: torch.Tensor) -> torch.Tensor:
         """Add rows, shape (b, P), orthonormal among themselves and to the basis.
@@ -118,10 +117,11 @@ class Basis:
         """
         kept = len(rotation)
         turn = rotation.to(self._home)
-        for start in range(0, self._width, _COLUMNS):
-            part = slice(start, start + _COLUMNS)
-            old = torch.cat([slab[:, part] for slab in self._slabs])[: self.rows]
-            for index, row in enumerate(turn @ old.to(turn.dtype)):
+        step = min(_COLUMNS, max(1, _CONVERTED // max(1, self.rows)))
+        for start in range(0, self._width, step):
+            part = slice(start, min(start + step, self._width))
+            old = torch.cat([rows for _, rows in self._parts(part)]).to(turn.dtype)
+            for index, row in enumerate(turn @ old):
                 self._slabs[index // self._deep][index % self._deep, part] = row
         self.rows = kept
         del self._slabs[-(-kept // self._deep) :]
@@ -142,15 +142,14 @@ class Basis:
         """
         first = self._mine.start
         start, stop = max(place.start, first) - first, min(place.stop, self._mine.stop) - first
-        step = min(_COLUMNS, _CONVERTED) if self.kind != torch.float64 else _COLUMNS
+        step = min(_COLUMNS, max(1, _CONVERTED // max(1, self.rows)))
         for at in range(start, stop, step):
             part = slice(at, min(at + step, stop))
             yield slice(first + part.start, first + part.stop), self._at(part)
 
     def matrix(self) -> torch.Tensor:
         """All rows in one tensor, shape (m, P); a copy."""
-        whole = self._at(slice(0, self._width))
-        return self.team.joined(whole.clone() if len(self._slabs) == 1 else whole, self.size)
+        return self.team.joined(self._at(slice(0, self._width)), self.size)
 
     def _sweep(
         self, mine: torch.Tensor, taken: torch.Tensor | None, *, look: bool = True
@@ -168,7 +167,8 @@ class Basis:
         found = mine.new_zeros((self.rows, len(mine)))
         for part in self._columns(0, self._width):
             here = mine[:, part]
-            parts = list(self._parts(part))
+            direct = self.kind == torch.float64 and self._home == self._device
+            parts = list(self._parts(part)) if direct else [(0, self._at(part))]
             if taken is not None:
                 for start, rows in parts:
                     here.addmm_(taken[:, start : start + len(rows)], rows, alpha=-1)
@@ -182,7 +182,7 @@ class Basis:
         if self.kind == torch.float64 and self._home == self._device:
             step = max(1, stop - start)
         else:
-            step = _CONVERTED if self._device.type == "cpu" else _COLUMNS
+            step = max(1, _CONVERTED // max(1, self.rows))
         for at in range(start, stop, step):
             yield slice(at, min(at + step, stop))
 
@@ -191,15 +191,18 @@ class Basis:
         return torch.empty(shape, dtype=self.kind, device=self._home, pin_memory=self._pinned)
 
     def _parts(self, columns: slice) -> Iterator[tuple[int, torch.Tensor]]:
-        """Each slab's place and its filled rows over some columns, float64, on the device."""
+        """Each slab's place and its filled rows over some columns."""
         for index, slab in enumerate(self._slabs):
             start = index * self._deep
-            part = slab[: self.rows - start, columns]
-            yield start, part.to(self._device, non_blocking=self._pinned).to(torch.float64)
+            yield start, slab[: self.rows - start, columns]
 
     def _at(self, columns: slice) -> torch.Tensor:
-        """All rows over some columns: shape (m, …)."""
-        return torch.cat([part for _, part in self._parts(columns)])
+        """A copy of all rows over some columns: float64, shape (m, …), on the device."""
+        shape = (self.rows, columns.stop - columns.start)
+        whole = torch.empty(shape, dtype=torch.float64, device=self._device)
+        for start, rows in self._parts(columns):
+            whole[start : start + len(rows)].copy_(rows, non_blocking=self._pinned)
+        return whole
 
 
 def orthonormalized(

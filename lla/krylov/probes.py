@@ -58,6 +58,7 @@ class ProbePlan:
         nodes: Nodes of each probe's own Gauss rule.
         diagonal: Whether the diagonal is wanted.
         kind: What bases are kept in.
+        on_host: Whether they are kept in host memory.
     """
 
     pilot: int
@@ -66,6 +67,7 @@ class ProbePlan:
     nodes: int = 20
     diagonal: bool = True
     kind: torch.dtype = torch.float64
+    on_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class _Pilot:
             image=image,
             locked=space.basis,
             kind=self._plan.kind,
+            on_host=self._plan.on_host,
         )
         first = np.zeros((len(run.projected), count))
         first[: len(shares)] = shares
