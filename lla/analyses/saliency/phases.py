@@ -7,7 +7,7 @@ Fong, Ji, Vedaldi, "There and Back Again", CVPR 2020, arXiv 2004.02866, sections
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,25 @@ class Layer:
         """The same of some images."""
         given = None if self.input is None else self.input[part]
         return Layer(self.activation[part], self.gradient[part], given, self.geometry)
+
+    def kind(self) -> tuple[object, ...]:
+        """What layers have to share to be taken together: shapes, type, geometry."""
+        given = None if self.input is None else (self.input.shape, self.input.dtype)
+        return self.activation.shape, self.activation.dtype, given, self.geometry
+
+    @staticmethod
+    def joined(layers: Sequence[Layer]) -> Layer:
+        """Layers of one kind as one, each the images behind those before."""
+        first = layers[0]
+        if len(layers) == 1:
+            return first
+        inputs = [layer.input for layer in layers if layer.input is not None]
+        return Layer(
+            torch.cat([layer.activation for layer in layers]),
+            torch.cat([layer.gradient for layer in layers]),
+            torch.cat(inputs) if inputs else None,
+            first.geometry,
+        )
 
     def activity(self) -> torch.Tensor:
         """Mean absolute activation of each image, shape (n,)."""

@@ -106,15 +106,16 @@ class Rows:
 
     def __init__(self, shape: tuple[int, ...], asked: Asked, memory: torch.Tensor) -> None:
         """Lay out memory, :meth:`Asked.size` numbers of it, for blocks (n, C, H, W)."""
-        self.asked, self._shape = asked, shape
+        self.asked, self._shape, self._names = asked, shape, asked.names
         self._step = shape[3] + asked.margin
         self._first, length = asked.lengths(shape)
-        every, each = memory.view(-1, length), asked.sources * len(asked.names)
+        self._size = shape[0] * shape[1] * (shape[2] + asked.margin) * self._step
+        every, each = memory.view(-1, length), asked.sources * len(self._names)
         # By name first: what is done to all of a name is done to one run of rows.
-        self._each = every[:each].view(len(asked.names), asked.sources, length)
+        self._each = every[:each].view(len(self._names), asked.sources, length)
         self._windows, self._made = every[each : each + 3], every[each + 3 :]
-        self._g = dict(zip(asked.names, self._each[:, 0], strict=True))
-        self._a = dict(zip(asked.names, self._each[:, -1], strict=True))
+        self._g = dict(zip(self._names, self._each[:, 0], strict=True))
+        self._a = dict(zip(self._names, self._each[:, -1], strict=True))
         self._folds = _folds(shape[1], (shape[2] + asked.margin) * self._step)
         self._places = [self._planes(row)[..., : shape[2], : shape[3]] for row in self._each[0]]
         self._shifts: dict[tuple[int, int], list[tuple[torch.Tensor, ...]]] = {}
@@ -129,7 +130,7 @@ class Rows:
         self._places[0].copy_(g)
         if a is not None:
             self._places[1].copy_(a)
-        names, each = self.asked.names, self._each
+        names, each = self._names, self._each
         if "positive" in names:
             torch.clamp(each[0], min=0, out=each[1])
             torch.clamp(each[0], max=0, out=each[2])
@@ -151,32 +152,26 @@ class Rows:
     def reduced(self, parts: Parts) -> dict[str, Reduced]:
         """The parts by what they are of: "g", "a", "scaling", "depthwise"."""
         asked, found = self.asked, {}
-        names = [name for name in asked.names if name != "total" or "total" in asked.each]
+        names = [name for name in self._names if name != "total" or "total" in asked.each]
+        cut = {key: self._cut(part) for key, part in parts.items()}
         for k, source in enumerate("ga"[: asked.sources]):
-            own = {how: part[..., k, :, :] for (of, how), part in parts.items() if of == "each"}
-            found[source] = self._named(own, names)
+            own = {how: part.select(-5, k) for (of, how), part in cut.items() if of == "each"}
+            found[source] = _named(own, names)
         for name, wanted in (("scaling", asked.scaling), ("depthwise", asked.depthwise)):
-            own = {how: part for (of, how), part in parts.items() if of == name}
-            found[name] = self._named(own, _made(wanted))
+            own = {how: part for (of, how), part in cut.items() if of == name}
+            found[name] = _named(own, _made(wanted))
         return found
 
-    def _named(self, parts: dict[_How, torch.Tensor], names: list[str]) -> Reduced:
-        """Sums by name, and extremes; without the margin, (n, 1, H, W) each."""
-        found: dict[str, torch.Tensor] = {}
-        for how, part in parts.items():
-            found |= zip(names, part, strict=True) if how == "sum" else {how: part}
+    def _cut(self, part: torch.Tensor) -> torch.Tensor:
+        """What is of all locations, (…, n, 1, H, W), without the margin."""
         _, _, height, width = self._shape
-        for name, part in found.items():
-            whole = part.view(len(part), 1, -1, self._step)
-            found[name] = whole[..., :height, :width].contiguous()
-        if "negative" in found:
-            found["square"] = found["positive"] + found["negative"]
-        return Reduced(**found)
+        whole = part.view(*part.shape[:-1], 1, -1, self._step)
+        return whole[..., :height, :width].contiguous()
 
     def _scale(self, found: Parts, wanted: frozenset[Wanted]) -> None:
         """e_u = a_u ⊙ g_u."""
         names = ["total", *_made(wanted - {"total"})]
-        made = dict(zip(names, self._made, strict=False))
+        made = dict(zip(names, self._made.unbind(0), strict=False))
         product = torch.mul(self._a["total"], self._g["total"], out=made["total"])
         if "signed" in wanted:
             torch.clamp(product, min=0, out=made["positive"])
@@ -195,10 +190,10 @@ class Rows:
         A window's sums and extremes are those of its rows' (separable), and those of the products
         are the gradient's times them.
         """
-        names, g = self.asked.names, self._g
+        names, g = self._names, self._g
         part = slice(0 if "total" in wanted else 1, 1 if wanted <= {"total", "extremes"} else None)
-        window = dict(zip(names[part], self._windows, strict=False))
-        made = dict(zip(_made(wanted), self._made, strict=False))
+        window = dict(zip(names[part], self._windows.unbind(0), strict=False))
+        made = dict(zip(_made(wanted), self._made.unbind(0), strict=False))
         if window:
             self._window(self._each[part, 1], torch.add, self._windows[: len(window)])
         if "total" in wanted:
@@ -250,13 +245,21 @@ class Rows:
 
     def _inner(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows without what lies before and behind their planes."""
-        images, channels, height, _ = self._shape
-        size = images * channels * (height + self.asked.margin) * self._step
-        return rows[..., self._first : self._first + size]
+        return rows[..., self._first : self._first + self._size]
 
     def _planes(self, row: torch.Tensor) -> torch.Tensor:
         """A row as (n, C, rows, columns), the margin's among them."""
         return self._inner(row).view(*self._shape[:2], -1, self._step)
+
+
+def _named(parts: dict[_How, torch.Tensor], names: list[str]) -> Reduced:
+    """Sums by name, and extremes."""
+    found: dict[str, torch.Tensor] = {}
+    for how, part in parts.items():
+        found |= zip(names, part.unbind(0), strict=True) if how == "sum" else {how: part}
+    if "negative" in found:
+        found["square"] = found["positive"] + found["negative"]
+    return Reduced(**found)
 
 
 _FEW, _MANY = 64, 256  # locations

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lla.analyses.saliency import maps
+from lla.analyses.saliency import sharing
 from lla.analyses.saliency.maps import Network, Wanted, layer_maps
 from lla.analyses.saliency.names import METHODS, Method, Pair, all_pairs
 from lla.analyses.saliency.targets import Score
@@ -53,7 +53,7 @@ def test_threads_change_nothing(layers, monkeypatch):
     problem = problem_of(Net())
     alone = maps_of(problem, *layers, pairs=all_pairs())
     before = torch.get_num_threads()
-    monkeypatch.setattr(maps, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
     try:
         torch.set_num_threads(3)
         shared = maps_of(problem, *layers, pairs=all_pairs())

@@ -205,7 +205,7 @@ def test_no_tensor_of_squared_channels_is_made():
 
     with Watched():
         phase_maps(Layer(a, a), all_pairs())
-    assert largest <= 2 * a.numel()
+    assert largest <= 16 * a.numel()  # rows of one memory
 
 
 def test_pairs_by_name():
