@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -96,4 +96,13 @@ def windowed(of: Reduced, geometry: Geometry, arena: Arena, *, padded: bool = Fa
         of = of.added(lambda _, part: geometry.padded(part))
     if geometry.kernel == (1, 1) and geometry.stride == (1, 1):
         return of
-    return of.added(lambda name, part: geometry.windows(part, COMBINED[name], arena))
+    if of.positive is None or of.negative is None or of.square is None:
+        return of.added(lambda name, part: geometry.windows(part, COMBINED[name], arena))
+    # One pass less: all squares are those of the positive and of the negative ones.
+    found = replace(of, square=None).added(
+        lambda name, part: geometry.windows(part, COMBINED[name], arena)
+    )
+    assert found.positive is not None
+    assert found.negative is not None
+    whole = torch.add(found.positive, found.negative, out=arena.take(found.positive))
+    return replace(found, square=whole)

@@ -234,7 +234,7 @@ class Rows:
             combine(found, middle, out=found)
 
     def _add(self, found: Parts, of: str, rows: torch.Tensor, *how: _How) -> None:
-        """Add sums, or what else is named, of rows (…, row) over all channels: (…, n, locations)."""
+        """Add sums, or what is named, of rows over all channels: (…, n, locations)."""
         lead, (images, channels), times = rows.shape[:-1], self._shape[:2], self._folds
         inner = self._inner(rows).view(*lead, images, channels // times, -1)
         for one in how or ("sum",):

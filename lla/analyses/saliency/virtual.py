@@ -48,9 +48,7 @@ def virtual_sums(
     each: frozenset[Wanted] = frozenset({"extremes"})
     each = each.union(*(wanted.get(name, nothing) for name in alone))
     both = bool(wanted.keys() - {"bias", "real"})
-    asked = Asked(
-        each, both, wanted.get("scaling", nothing), wanted.get("depthwise3x3", nothing)
-    )
+    asked = Asked(each, both, wanted.get("scaling", nothing), wanted.get("depthwise3x3", nothing))
     made = sums_of(g, a if both else None, asked, arena)
     found: Sums = {"g": made["g"], "scaling": made["scaling"], "depthwise3x3": made["depthwise"]}
     arena.clear()
