@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
@@ -209,7 +209,7 @@ def _forward(
     inputs: torch.Tensor,
     classes: torch.Tensor,
     score: ScoreFunction,
-    among: Sequence[str] | None,
+    among: Collection[str] | None,
     wanted: Wanted,
 ) -> tuple[Captured, torch.Tensor]:
     """The calls of a forward pass, and the score.

@@ -61,7 +61,8 @@ class Arena:
         if self._last != key:
             self._layouts[key].begin()
         self._last = key
-        return self._layouts[key]
+        found: L = self._layouts[key]
+        return found
 
     def clear(self) -> None:
         """Begin a block: whatever was taken is free again."""

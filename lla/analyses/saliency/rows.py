@@ -18,6 +18,7 @@ __all__ = ["COMBINE", "Asked", "Part", "Parts", "Rows"]
 
 _NOTHING: frozenset[Wanted] = frozenset()
 _How = Literal["sum", "highest", "lowest"]
+_Of = Literal["each", "scaling", "depthwise"]
 
 COMBINE: dict[_How, Callable[..., torch.Tensor]] = {
     "sum": torch.add,
@@ -36,7 +37,7 @@ _OVER: dict[_How, Callable[..., torch.Tensor]] = {
 class Part(NamedTuple):
     """Sums or extremes of some rows over all channels."""
 
-    of: Literal["each", "scaling", "depthwise"]
+    of: _Of
     how: _How
 
 
@@ -233,7 +234,7 @@ class Rows:
             combine(before, behind, out=found)
             combine(found, middle, out=found)
 
-    def _add(self, found: Parts, of: str, rows: torch.Tensor, *how: _How) -> None:
+    def _add(self, found: Parts, of: _Of, rows: torch.Tensor, *how: _How) -> None:
         """Add sums, or what is named, of rows over all channels: (…, n, locations)."""
         lead, (images, channels), times = rows.shape[:-1], self._shape[:2], self._folds
         inner = self._inner(rows).view(*lead, images, channels // times, -1)
@@ -256,7 +257,7 @@ def _named(parts: dict[_How, torch.Tensor], names: list[str]) -> Reduced:
     """Sums by name, and extremes."""
     found: dict[str, torch.Tensor] = {}
     for how, part in parts.items():
-        found |= zip(names, part.unbind(0), strict=True) if how == "sum" else {how: part}
+        found |= dict(zip(names, part.unbind(0), strict=True)) if how == "sum" else {how: part}
     if "negative" in found:
         found["square"] = found["positive"] + found["negative"]
     return Reduced(**found)
