@@ -27,6 +27,8 @@ class Geometry:
         dilation: Along both axes.
         groups: Into how many groups the channels are cut.
         mode: What lies in the padding, as :func:`torch.nn.functional.pad` calls it.
+        spread: How far apart the input's pixels are laid along both axes, zeros between: the stride
+            of a transposed convolution, which is one of stride 1 over such an input.
     """
 
     kernel: tuple[int, int] = (1, 1)
@@ -35,9 +37,38 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     mode: str = "constant"
+    spread: tuple[int, int] = (1, 1)
+
+    def reaching(self, seen: torch.Size, made: torch.Size) -> Geometry:
+        """The same with as much padding behind as an output has: a caller may choose its size.
+
+        Args:
+            seen: The input's shape.
+            made: The output's.
+        """
+        if self.spread == (1, 1):
+            return self
+        above, _, left, _ = self.padding
+        before = (above, left)
+        below, right = (
+            made[axis - 2]
+            + self.dilation[axis] * (self.kernel[axis] - 1)
+            - (seen[axis - 2] - 1) * self.spread[axis]
+            - 1
+            - before[axis]
+            for axis in (0, 1)
+        )
+        return replace(self, padding=(above, below, left, right))
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """The input with its padding."""
+        if self.spread != (1, 1):
+            rows, columns = (
+                (size - 1) * by + 1 for size, by in zip(x.shape[-2:], self.spread, strict=False)
+            )
+            wide = x.new_zeros(*x.shape[:-2], rows, columns)
+            wide[..., :: self.spread[0], :: self.spread[1]] = x
+            x = wide
         if not any(self.padding):
             return x
         above, below, left, right = self.padding
@@ -67,9 +98,14 @@ def _shifts(
 
 
 def geometry_of(layer: nn.Module) -> Geometry | None:
-    """The geometry of a Conv2d, or of a linear layer over tokens (1×1); None for other layers."""
+    """The geometry of a Conv2d, plain or transposed, or of a linear layer over tokens (1×1).
+
+    None for other layers.
+    """
     if isinstance(layer, nn.Linear):
         return Geometry()
+    if isinstance(layer, nn.ConvTranspose2d):
+        return _transposed(layer)
     if not isinstance(layer, nn.Conv2d):
         return None
     kernel, dilation = _two(layer.kernel_size), _two(layer.dilation)
@@ -84,6 +120,23 @@ def geometry_of(layer: nn.Module) -> Geometry | None:
         padding = (rows, rows, columns, columns)
     mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
     return Geometry(kernel, _two(layer.stride), cast(Any, padding), dilation, layer.groups, mode)
+
+
+def _transposed(layer: nn.ConvTranspose2d) -> Geometry:
+    """At each location of the output, the input's pixels that reach it."""
+    kernel, dilation, cut = (
+        _two(layer.kernel_size),
+        _two(layer.dilation),
+        _two(cast(Any, layer.padding)),
+    )
+    rows, columns = (
+        wide * (size - 1) - less for size, wide, less in zip(kernel, dilation, cut, strict=True)
+    )
+    more = _two(layer.output_padding)
+    padding = (rows, rows + more[0], columns, columns + more[1])
+    return Geometry(
+        kernel, padding=padding, dilation=dilation, groups=layer.groups, spread=_two(layer.stride)
+    )
 
 
 def _two(value: tuple[int, ...]) -> tuple[int, int]:

@@ -139,12 +139,13 @@ def _real(
     if layer.input is None or layer.geometry is None:
         raise ValueError("the layer is no convolution")
     x, g = layer.input, _divided(layer.gradient, factors["g"])
+    geometry = layer.geometry.reaching(x.shape, g.shape)
     extremes: frozenset[Wanted] = frozenset({"extremes"})
-    alone = layer.geometry.groups > 1  # else all channels are one group, and what is of it is kept
+    alone = geometry.groups > 1  # else all channels are one group, and what is of it is kept
     of_x = over_channels(x, extremes if alone else wanted | extremes, arena)
     factor = _factor(of_x)
     known = (None, of_g) if alone or factor is not None else (of_x, of_g)
-    found = contributions(_divided(x, factor), g, layer.geometry, wanted, arena, *known)
+    found = contributions(_divided(x, factor), g, geometry, wanted, arena, *known)
     return found, _times(factor, factors["g"])
 
 
