@@ -44,6 +44,19 @@ def test_all_pairs_at_once_are_those_alone():
         torch.testing.assert_close(together[pair], phase_maps(Layer(a, g), [pair])[pair], **KINDS)
 
 
+def test_layers_of_other_shapes_leave_nothing_in_memory():
+    """The rows of one memory are laid out for one shape after another, and again for the first."""
+    arena, (a, g) = memory.Arena(), sample()
+    small = Layer(a[..., :4], g[..., :4])
+    first = phase_maps(Layer(a, g), all_pairs(), arena)
+    other = phase_maps(small, all_pairs(), arena)
+    again = phase_maps(Layer(a, g), all_pairs(), arena)
+    alone = phase_maps(small, all_pairs())
+    for pair in all_pairs():
+        assert torch.equal(again[pair], first[pair]), pair
+        assert torch.equal(other[pair], alone[pair]), pair
+
+
 CONVOLUTIONS = {
     "plain": {"kernel_size": 3},
     "1x1, stride": {"kernel_size": 1, "stride": 2},
