@@ -61,8 +61,8 @@ def gpt2(layers: int, width: int, vocabulary: int) -> tuple[str, ...]:
 
 CASES = {
     "5M": Case("1300MiB", gpt2(4, 256, 8000)),
-    "10M": Case("1600MiB", gpt2(6, 320, 10000)),
-    "40M": Case("4500MiB", gpt2(8, 512, 27000)),
+    "10M": Case("2000MiB", gpt2(6, 320, 10000)),
+    "40M": Case("5GiB", gpt2(8, 512, 27000)),
     "124M": Case("14GiB", gpt2(12, 768, 50257)),
     "124M, last block": Case("4GiB", gpt2(12, 768, 50257), ("--params", "layers.11.*")),
     "convolutions": Case("1100MiB"),

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from lla import checkpoint as checkpoints
+from lla.allocator import give_back_large
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
 from lla.analyses.registry import available
@@ -47,6 +48,8 @@ from lla.team import ALONE, Team, Turns
 from lla.watching import peak_of_process
 
 _log = logging.getLogger("lla")
+
+_LARGE = 32 << 20  # bytes of θ from which on its vectors leave holes that others do not fit
 
 __all__ = [
     "analyze_checkpoint",
@@ -143,6 +146,8 @@ def _loaded(
         seed=settings.run.seed,
         sharing=replace(sharing, placed=let_go),
     )
+    if problem.theta.nbytes >= _LARGE:
+        give_back_large(problem.theta.nbytes)
     facts = CheckpointFacts(
         path=str(path),
         sha256=checkpoint.sha256,

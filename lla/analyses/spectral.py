@@ -263,7 +263,7 @@ def _made_sure(
     if tight:
         operator.release()
     precise = workspace.get(spectral(name).precise, problem)
-    error, reference = product_errors(pairs, operator, precise)
+    error, reference = product_errors(pairs, operator, precise, mix=not tight)
     inexact = bool(operator.note)
     coarse = _SAFETY * (error + reference)
     left = _ROUNDING * precise.eps * pairs.norm + _SAFETY * reference  # after certifying

@@ -85,7 +85,10 @@ class Footprint:
         known = self.kept_rows * sizes.row + (needs.pairs + 1) * sizes.vector
         found = {
             "eigenvalues": search,
-            "certificates": known + sizes.precise + sizes.vector + sizes.precise_product,
+            # Precise products one by one; one of them beside a working one, to compare.
+            "certificates": known
+            + sizes.precise
+            + max(sizes.precise_product, sizes.vector + product),
             "density": known + self.probe_rows * sizes.row + sizes.vector + product,
             "trace": known + (2 + 3 * needs.diagonal + needs.sketched) * sizes.vector + product,
         }

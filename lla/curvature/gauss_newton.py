@@ -91,14 +91,16 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
         problem = self._problem
         outputs = network_at(problem, self._theta, batch)
         direction = torch.zeros_like(outputs, requires_grad=True)
-        (back,) = torch.autograd.grad(
-            outputs,
-            self._theta,
-            grad_outputs=direction,
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        back = torch.zeros_like(self._theta)
+        if outputs.requires_grad:
+            (back,) = torch.autograd.grad(
+                outputs,
+                self._theta,
+                grad_outputs=direction,
+                create_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
         self._refuse_once(back)
         leaf = outputs.detach().requires_grad_(True)
         terms = loss_at(problem, leaf, batch)

@@ -29,6 +29,8 @@ def _slope(
     """Gradient of a batch's loss sum, shape (P,), and the batch's weight."""
     terms = problem.terms(theta, batch)
     # A loss that does not use the analysed parameters has a gradient: zero.
+    if not terms.total.requires_grad:
+        return torch.zeros_like(theta), terms.weight
     (slope,) = torch.autograd.grad(
         terms.total, theta, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )

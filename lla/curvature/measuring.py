@@ -145,14 +145,8 @@ class _Trial:
             ) from error
 
 
-def timed(action: Callable[[], object], device: torch.device, *, again: bool = True) -> float:
-    """Median time of an action in seconds, after one run that loads kernels.
-
-    Args:
-        action: What to time.
-        device: Where it computes.
-        again: Whether to run it more than once; else its first run is taken.
-    """
+def timed(action: Callable[[], object], device: torch.device) -> float:
+    """Median time of an action in seconds, after one run that loads kernels."""
     taken: list[float] = []
     for index in range(6):
         start = time.perf_counter()
@@ -160,7 +154,7 @@ def timed(action: Callable[[], object], device: torch.device, *, again: bool = T
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - start
-        if index == 0 and (seconds > _LONG or not again):
+        if index == 0 and seconds > _LONG:
             return seconds
         if index:
             taken.append(seconds)

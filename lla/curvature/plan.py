@@ -27,6 +27,7 @@ __all__ = ["Costs", "Needs", "Plan", "make_plan", "memory_in_use", "planned", "u
 
 _FLOAT = 8
 _PROBED = 32
+_MARGIN, _MARGIN_SHARE = 16 << 20, 16
 _LARGE = 64 << 20
 _SECONDS = 1.5  # for all measurements together
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
@@ -156,7 +157,9 @@ def make_plan(
         if isinstance(found, Tight):
             return _planned_tight(problem, found, budget, neighbours, precision)
         if fits < 1:
-            raise _too_small(problem, memory, found.peak)
+            # With room for what is not measured before there is memory to measure it in.
+            more = _MARGIN + (found.peak - found.sizes.base) // _MARGIN_SHARE
+            raise _too_small(problem, memory, found.peak + more)
     if problem.coupled_layers:
         if chunk > fits:
             raise _too_small_for_one_batch(memory, _TRANSIENT * (graph.of(chunk) - graph.of(fits)))

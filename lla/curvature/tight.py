@@ -89,7 +89,8 @@ def recomputable(problem: Problem) -> tuple[str, ...]:
     A block that takes parameters from elsewhere than itself, by a way that torch does not see,
     would lose their part.
     """
-    batch = next(problem.data.whole.chunks(1))
+    # A single sample may have no statistics.
+    batch = next(problem.data.whole.chunks(2 if problem.coupled_layers else 1))
     with torch.no_grad(), problem.second_order():
         names = blocks_of(problem.module, lambda: problem.terms(problem.theta, batch))
     if not names:
@@ -163,9 +164,8 @@ def _measured(
             value = timed(lambda: problem.terms(problem.theta, batch), device)
         slope = timed(lambda: gradient(problem, [batch]), device)
         vector = torch.ones(operator.size, dtype=torch.float64, device=device)
-        operator(vector)  # loads kernels
         with Watch(device) as watch:
-            product = timed(lambda: operator(vector), device, again=False)
+            product = timed(lambda: operator(vector), device)
     vectors = replace(sizes, activations=0).product
     activations = max(sizes.graph - sizes.own, watch.rise - vectors)
     sizes = replace(sizes, activations=activations)

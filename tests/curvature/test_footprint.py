@@ -45,7 +45,7 @@ def test_phases_are_counted_by_hand() -> None:
     known = 5 * 4 + (3 + 1) * 8
     assert found.phases == {
         "eigenvalues": 1016 + 12 * 4 + 8 + 124,
-        "certificates": 1016 + known + 8 + 8 + 232,
+        "certificates": 1016 + known + 8 + 232,
         "density": 1016 + known + 6 * 4 + 8 + 124,
         "trace": 1016 + known + (2 + 3 + 5) * 8 + 124,
     }
