@@ -169,7 +169,8 @@ def floors() -> None:
         through = count.numbers / a.numel()
         print(
             f"    {name:<14} {through:5.1f} operations, "
-            f"floor {1e9 * (rate * through + 2 * reading):5.1f} ns, measured {1e9 * spent / a.numel():5.1f} ns"
+            f"floor {1e9 * (rate * through + 2 * reading):5.1f} ns, "
+            f"measured {1e9 * spent / a.numel():5.1f} ns"
         )
     torch.set_num_threads(threads)
 
