@@ -53,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("m.toml").write_text(
         "schema = 1\n[model]\nfactory = 'nets.py:net'\n[data]\nsource = 'd.npz'\n[training]\n"
         "lr = 0.1\nbatch_size = 5\nsamples = 20\n[run]\nmethod = 'reverse'\ntogether = 1\n"
-        "[spectrum]\nsteps = 30\nprobes = 4\n[landscape]\npoints = 5\n[stability]\n"
+        "[spectrum]\nsteps = 30\nprobes = 4\n[landscape]\npoints = 5\nworkers = 1\n[stability]\n"
         "max_batches = 12\n[sharpness]\nmax_pairs = 4\nmax_batches = 4\n[saliency]\nrandomize = 1\n"
     )
 
