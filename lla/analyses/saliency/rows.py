@@ -119,7 +119,7 @@ class Rows:
         self._a = dict(zip(self._names, self._each[:, -1], strict=True))
         self._folds = _folds(shape[1], (shape[2] + asked.margin) * self._step)
         self._places = [self._planes(row)[..., : shape[2], : shape[3]] for row in self._each[0]]
-        self._shifts: dict[tuple[int, int], list[tuple[torch.Tensor, ...]]] = {}
+        self._shifts: dict[tuple[int, ...], list[tuple[torch.Tensor, ...]]] = {}
 
     def begin(self) -> None:
         """Begin after another layout has used the memory: the margins are zero from here on."""
@@ -223,7 +223,7 @@ class Rows:
         self, rows: torch.Tensor, combine: Callable[..., torch.Tensor], into: torch.Tensor
     ) -> None:
         """Combine the 3 × 3 numbers around each location, by way of the rows of what is made."""
-        key = (rows.data_ptr(), into.data_ptr())
+        key = (rows.data_ptr(), into.data_ptr(), len(rows))
         if key not in self._shifts:  # views cost as much as half an operation
             across = self._made[: len(rows)]
             self._shifts[key] = [
