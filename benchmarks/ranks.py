@@ -1,6 +1,6 @@
 """One analysis on one rank and on two: time, and each rank's seconds in products.
 
-    python benchmarks/ranks.py [--data FOLDER] [--rounds 5]
+    python benchmarks/ranks.py [--data FOLDER] [--rounds 5] [--two-threads]
 
 A spectrum of digits_cnn on all its samples, and with --data (what benchmarks/products.py takes) one
 of LeNet on 2,048 MNIST images. The runs of a round follow each other, in turns from the front and
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 SAMPLES = Path(__file__).parent.parent / "sample_checkpoints"
-RUNS = ((1, 1), (2, 1), (1, 2))  # ranks, threads of each
+RUNS = ((1, 1), (2, 1), (1, 2))  # ranks, threads of each; the last with --two-threads
 SPECTRUM = (
     "spectrum MODEL --no-html -q --fresh -o out.h5 --tolerance 1e-9 --set data.batch_size=512"
 )
@@ -111,7 +111,7 @@ def table(name: str, rounds: list[list[dict[str, Any]]]) -> None:
     """Medians over the rounds; in brackets, of ratios to one rank with one thread in each round."""
     print(f"\n{name}: {rounds[0][0]['work']['matvecs']} products, {len(rounds)} rounds")
     print("ranks threads   command        spectrum       products: wall, processor; waiting")
-    for index, (ranks, threads) in enumerate(RUNS):
+    for index, (ranks, threads) in enumerate(RUNS[: len(rounds[0])]):
 
         def told(*path: Any, index: int = index) -> str:
             value, ratio = _median(rounds, index, path)
@@ -151,7 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of the LeNet checkpoint and MNIST")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--two-threads", action="store_true", help="one rank with both as well")
     options = parser.parse_args()
+    count = len(RUNS) if options.two_threads else len(RUNS) - 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(f"{platform.machine()}, {os.cpu_count()} cores; load before it began: {load:.2f}")
     print("In brackets: of one rank with one thread.")
@@ -163,10 +165,11 @@ def main() -> None:
             words = (SPECTRUM + WORK).replace("MODEL", str(model)).split()
             rounds = []
             for number in range(options.rounds):
-                order = range(len(RUNS)) if number % 2 == 0 else reversed(range(len(RUNS)))
+                order = range(count) if number % 2 == 0 else reversed(range(count))
                 found = {index: run(Path(place), words, *RUNS[index]) for index in order}
-                rounds.append([found[index] for index in range(len(RUNS))])
+                rounds.append([found[index] for index in range(count)])
             table(name, rounds)
+            print(f"load: {os.getloadavg()[0]:.2f}", flush=True)
 
 
 if __name__ == "__main__":
