@@ -4,7 +4,8 @@
 
 Nothing is measured here: each number follows from what is printed with it. A gradient over T tokens
 takes 6·P·T operations (Kaplan et al. 2020: two a parameter and token forwards, four backwards); a
-product of the Hessian ``--product`` gradients (measured: benchmarks/results/large-cpu-2-cores.txt);
+product of the Hessian ``--product`` gradients (benchmarks/products.py finds 2.4 to 2.6 with the
+sample transformers on a CPU; 3 is on the safe side);
 float32 runs at ``--fraction`` of the hardware's TF32 or float32 peak, float64 certificates at half
 that. Each vector of P numbers is counted as lla/curvature/footprint.py counts it.
 """
