@@ -56,10 +56,12 @@ def make(folder: Path, count: int, samples: int) -> None:
 
 def bare(names: list[str]) -> None:
     """Analyse checkpoints one after another, and write their reports."""
+    from lla.allocator import keep_freed_memory
     from lla.pipeline import analyze_checkpoint
     from lla.report import write
     from lla.settings import gather
 
+    keep_freed_memory()  # as commands and the batch's workers do
     for name in names:
         settings = gather(name, flags=FLAGS)
         with settings.pointing_to_recipe():

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import ClassVar
 
+from lla.allocator import keep_freed_memory
 from lla.batch.executors.executor import Executor
 from lla.batch.executors.gpus import VISIBLE, Gpus, names_of
 from lla.batch.executors.guarded import carry_out, died, log_of
@@ -226,6 +227,7 @@ def _worker(connection: Connection, job: Job, log: Path, visible: str | None) ->
     """The life of a worker."""
     if visible is not None:  # torch has not looked for GPUs yet
         os.environ[VISIBLE] = visible
+    keep_freed_memory()
     # Ctrl-C in the terminal is the batch's affair, which tells its workers.
     with suppress(OSError):
         os.setsid()
