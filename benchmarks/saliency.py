@@ -23,8 +23,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lla.analyses.saliency.maps import Network, Wanted, layer_maps
+from lla.analyses.saliency.memory import Arena
 from lla.analyses.saliency.names import all_pairs
 from lla.analyses.saliency.phases import Layer, phase_maps
 from lla.problem import Batch
@@ -105,12 +107,72 @@ def logit(module: nn.Module, batch: Batch) -> torch.Tensor:
     return outputs_of(module, batch).gather(1, batch.targets[:, None]).sum()
 
 
-def seconds(work: Callable[[], object], device: str) -> float:
-    begin = time.perf_counter()
+def seconds(work: Callable[[], object], device: str) -> tuple[float, float]:
+    """By the clock, and of all cores together."""
+    begin, busy = time.perf_counter(), time.process_time()
     work()
     if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - begin, time.process_time() - busy
+
+
+class Counted(TorchDispatchMode):
+    """Counts the numbers that operations go through, the larger of what each takes and makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **(kwargs or {}))
+        if not func.is_view and func is not torch.ops.aten.unbind.int:
+            tensors = [one for one in (*args, made) if isinstance(one, torch.Tensor)]
+            self.numbers += max((one.numel() for one in tensors), default=0)
+        return made
+
+
+def least(work: Callable[[], object], rounds: int = 20) -> float:
+    """Seconds of one core."""
+    return min(seconds(work, "cpu")[1] for _ in range(rounds))
+
+
+def floors() -> None:
+    """What one core spends on a number of a layer, and what so many operations take by themselves.
+
+    Operations of two rows of 2¹⁷ numbers into a third, which lie in the caches.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one, other, third = torch.randn(3, 1 << 17).unbind(0)
+
+    def rows() -> None:
+        for _ in range(50):
+            torch.add(one, other, out=third)
+
+    rate = least(rows) / 50 / len(one)
+    large = torch.randn(1 << 25)
+    reading = least(large.sum, 5) / len(large)
+    print(
+        f"One core: {1e9 * rate:.3f} ns a number for an addition in the caches, "
+        f"{1e9 * reading:.2f} ns to read one from memory"
+    )
+    print("Per number of the activation: operations on one, and ns of one core")
+    a, g = torch.randn(2, 1, 256, 56, 56).unbind(0)
+    every = all_pairs()
+    for name in (*dict.fromkeys(pair.virtual for pair in every), "all"):
+        pairs = [pair for pair in every if name in (pair.virtual, "all")]
+        arena = Arena()
+        phase_maps(Layer(a, g), pairs, arena)
+        with Counted() as count:
+            phase_maps(Layer(a, g), pairs, arena)
+        spent = least(lambda pairs=pairs, arena=arena: phase_maps(Layer(a, g), pairs, arena))
+        through = count.numbers / a.numel()
+        print(
+            f"    {name:<14} {through:5.1f} operations, "
+            f"floor {1e9 * (rate * through + 2 * reading):5.1f} ns, "
+            f"measured {1e9 * spent / a.numel():5.1f} ns"
+        )
+    torch.set_num_threads(threads)
 
 
 def measure(name: str, rounds: int, device: str) -> None:
@@ -141,6 +203,9 @@ def measure(name: str, rounds: int, device: str) -> None:
         return lambda: layer_maps(Network(module), images, classes, logit, wanted)
 
     convolutions = tuple(p for p in spatial if isinstance(module.get_submodule(p), nn.Conv2d))
+    owners = tuple(
+        part for part in spatial if list(module.get_submodule(part).parameters(recurse=False))
+    )
     automatic = tuple(maps((), ())().raw)
     works = {
         "forward and backward": step,
@@ -150,17 +215,20 @@ def measure(name: str, rounds: int, device: str) -> None:
         f"{len(convolutions)} convolutions, {len(all_pairs(real=True))} pairs": maps(
             convolutions, all_pairs(real=True)
         ),
+        f"{len(owners)} convolutions and norms, 25 pairs": maps(owners, all_pairs()),
         f"all {len(spatial)} layers, 1 pair": maps(tuple(spatial), ()),
         f"all {len(spatial)} layers, {len(all_pairs())} pairs": maps(tuple(spatial), all_pairs()),
     }
     for work in works.values():
         work()
     times = [[seconds(work, device) for work in works.values()] for _ in range(rounds)]
-    base = statistics.median(row[0] for row in times)
+    base = statistics.median(row[0][0] for row in times)
     print(f"{name}, {shape[0]} images of {shape[2]}×{shape[3]}: {1000 * base:.0f} ms a step")
     for index, label in enumerate(works):
-        ratio = statistics.median(row[index] / row[0] for row in times)
-        print(f"    {label:<36} {ratio:5.2f}")
+        clock, busy = (
+            statistics.median(row[index][of] / row[0][of] for row in times) for of in (0, 1)
+        )
+        print(f"    {label:<36} {clock:5.2f} {busy:9.2f}")
 
 
 def resident(what: str) -> int:
@@ -198,9 +266,12 @@ def main() -> None:
         memory(options.memory)
         return
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads")
-    print("Time in steps of one forward and one backward pass, median of", options.rounds, "rounds")
+    print("In steps of one forward and one backward pass, median of", options.rounds, "rounds:")
+    print(f"{'by the clock, and work of all cores':>52}")
     for name in options.names:
         measure(name, options.rounds, options.device)
+    if options.device == "cpu":
+        floors()
     print(
         f"Memory of {len(all_pairs())} pairs of one image at layers of ResNet-50's shapes, beside "
         "activation and gradient",

@@ -38,6 +38,8 @@ class Exhibit:
     animated: str = ""
 
 
+SHIFTS = ("clean", "rot10", "rot20", "rot30", "rot45", "noise10", "noise20", "noise40")
+
 EXHIBITS = (
     Exhibit(
         "analyze digits_cnn.pt",
@@ -54,6 +56,22 @@ EXHIBITS = (
             "saliency": "Where the images matter to the network: NormGrad maps.",
             "saliency_checks": "What the maps are worth: deletion, insertion, weights drawn anew.",
             "saliency_classes": "The maps that each class would have.",
+            "sharpness": "How much the loss rises around the weights, by each measure.",
+        },
+    ),
+    Exhibit(
+        "stability trajectory/epoch_10.pt --series 'trajectory/epoch_*.pt' -o series.lla.h5",
+        "series.lla.h5",
+        {"stability_series": "A training's curvature, epoch by epoch, against 2/η."},
+    ),
+    Exhibit(
+        "align digits_cnn.pt "
+        + " ".join(f"--domain {name}=digits_shift.npz?split={name}" for name in SHIFTS)
+        + " -o align.lla.h5",
+        "align.lla.h5",
+        {
+            "alignment": "How differently the network sees digits turned and with noise.",
+            "alignment_domains": "The same as a map, beside the accuracies.",
         },
     ),
     Exhibit(

@@ -1,6 +1,7 @@
-"""Write the JSON schemas that the package ships, and docs/report-format.md from them.
+"""Write the JSON schemas that the package ships, and docs/report-format.md and batch-format.md.
 
-``make docs`` runs this after a change to what a report holds; a test fails until it has been run.
+``make docs`` runs this after a change to what a report or an index holds; a test fails until it
+has been run.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from lla.report.schemas import NAMES, made
+import lla.batch.schemas
+import lla.report.schemas
 
 DOCS = Path(__file__).parent
-SCHEMAS = DOCS.parent / "lla" / "report" / "schemas"
 PAGE = "report-format.md"
+BATCHES = "batch-format.md"
 
 Schema = dict[str, Any]
 
@@ -25,13 +27,9 @@ def page(contents: Schema, document: Schema) -> str:
     inner = document["properties"]
     provenance = contents["properties"]["groups"]["properties"]["provenance"]
     stage = inner["stages"]["additionalProperties"]
-    attributes = contents["properties"]["attributes"]
     text = Template((DOCS / "report-format.template").read_text("utf-8"))
     return text.substitute(
-        root=_rows(
-            (f"`/`, attribute `{name}`", _type(item), _about(item))
-            for name, item in _of(attributes)
-        ),
+        root=_attributes(contents),
         estimate=_rows(
             (f"`{name}`", _type(item), _about(item))
             for name, item in _of(document["$defs"]["estimate"])
@@ -47,6 +45,48 @@ def page(contents: Schema, document: Schema) -> str:
         stage=_keys(stage),
         statuses=_words(stage["properties"]["status"]),
         document=_keys(document),
+    )
+
+
+def batches(batch: Schema, index: Schema, contents: Schema) -> str:
+    """The page of a batch's formats as Markdown."""
+    text = Template((DOCS / "batch-format.template").read_text("utf-8"))
+    jobs, tables = batch["properties"]["jobs"]["items"], index["properties"]
+    values = tables["metrics"]["additionalProperties"]["properties"]["values"]["items"]["anyOf"]
+    own = contents["properties"]["groups"]["properties"]["index"]["properties"]["groups"]
+    return text.substitute(
+        batch=_table(batch),
+        job=_table(jobs),
+        states=_words(jobs["properties"]["state"]),
+        index=_table(index),
+        checkpoints=_table(tables["checkpoints"]["items"]),
+        numbers=_table(values[0]),
+        trends=_table(tables["trends"]["items"]),
+        outliers=_table(tables["outliers"]["items"]),
+        root=_attributes(contents),
+        own="\n".join(_members(f"index/{name}", item) for name, item in _of(own)),
+        metric=_members("<metric>", contents["$defs"]["over_epochs"]),
+    )
+
+
+def _table(schema: Schema) -> str:
+    return "| key | meaning |\n| --- | --- |\n" + _keys(schema)
+
+
+def _members(path: str, group: Schema) -> str:
+    """A row for each dataset of a group: its dimensions, and what it is."""
+    rows = [
+        (f"`{path}/{name}`", ", ".join(item["properties"]["dimensions"]["const"]), _about(item))
+        for name, item in _of(group["properties"]["datasets"])
+        if "properties" in item
+    ]
+    return _rows(rows)
+
+
+def _attributes(contents: Schema) -> str:
+    return _rows(
+        (f"`/`, attribute `{name}`", _type(item), _about(item))
+        for name, item in _of(contents["properties"]["attributes"])
     )
 
 
@@ -115,12 +155,15 @@ def _type(item: Schema) -> str:
 
 def files() -> dict[Path, str]:
     """What there is to write."""
-    schemas = {name: made(name) for name in NAMES}
-    texts = {
-        SCHEMAS / f"{name}.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
-        for name, schema in schemas.items()
-    }
-    return {**texts, DOCS / PAGE: page(schemas["contents"], schemas["document"])}
+    texts = {}
+    pages = {lla.report.schemas: (PAGE, page), lla.batch.schemas: (BATCHES, batches)}
+    for room, (name, write) in pages.items():
+        schemas = {each: room.made(each) for each in room.NAMES}
+        folder = Path(room.__file__).parent
+        for each, schema in schemas.items():
+            texts[folder / f"{each}.json"] = json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+        texts[DOCS / name] = write(**schemas)
+    return texts
 
 
 if __name__ == "__main__":

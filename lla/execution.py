@@ -12,7 +12,8 @@ from pydantic import TypeAdapter
 from lla.analyses.registry import available
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.workspace import Workspace
-from lla.curvature.plan import Needs, Plan, make_plan, planned
+from lla.curvature.names import Needs
+from lla.curvature.plan import Plan, make_plan, planned
 from lla.curvature.sharded_plan import make_sharded_plan
 from lla.keys import digest_of
 from lla.ledger import Ledger, TeamLedger
@@ -21,6 +22,9 @@ from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.settings import Settings
 from lla.team import ALONE, Team
+
+_OF_FEW_VECTORS = {"baseline", "spectrum"}
+_OTHERS = 8  # vectors of length P that other analyses hold
 
 __all__ = ["followed", "measured", "memory_of", "numbers_of", "sections_of", "workspace_of"]
 
@@ -36,6 +40,7 @@ def workspace_of(
         tolerance=settings.run.tolerance,
         memory=memory_of(settings, device, team),
         progress=progress,
+        selected=tuple(entry.name for entry in settings.selected()),
     )
 
 
@@ -130,7 +135,10 @@ def numbers_of(plan: Plan, workspace: Workspace) -> dict[str, Any]:
     """What of a plan moves the last bits of a result; rows only where they do not suffice."""
     rows = plan.rows if plan.rows < _needs(workspace).rows else None
     way = _stored(plan)["way"]
-    return {"chunk": plan.chunk, "way": way, "on_host": plan.on_host, "rows": rows}
+    numbers = {"chunk": plan.chunk, "way": way, "on_host": plan.on_host, "rows": rows}
+    if plan.tight:
+        numbers |= {"tight": [plan.rows, plan.kept_rows, plan.probe_rows]}
+    return numbers
 
 
 def _stored(plan: Plan) -> dict[str, Any]:
@@ -149,10 +157,17 @@ def _needs(workspace: Workspace) -> Needs:
     """What a run is going to hold."""
     spectrum = workspace.config("spectrum", SpectrumConfig)
     wanted = spectrum.largest + spectrum.smallest
+    sketched = 3 * spectrum.probes if spectrum.trace_method != "hutchinson" else 0
     return Needs(
         rows=spectrum.max_steps + spectrum.probes * (spectrum.nodes // 2),
         least_rows=3 * wanted + spectrum.block,
         vectors=3 * (wanted + spectrum.probes),
+        pairs=wanted,
+        block=spectrum.block,
+        steps=-(-spectrum.steps // spectrum.probes),
+        diagonal=spectrum.diagonal,
+        sketched=max(sketched, 2 * spectrum.layer_steps),
+        others=0 if set(workspace.selected) <= _OF_FEW_VECTORS else _OTHERS,
     )
 
 

@@ -30,12 +30,14 @@ class Foresight:
         samples: Samples that would be analysed.
         plan: How products would be made; its costs are measured.
         seconds: Expected time of each analysis, and what it takes at most.
+        unpredicted: Analyses that do not say how much they do.
     """
 
     checkpoint: CheckpointFacts
     samples: int
     plan: Plan
     seconds: dict[str, tuple[float, float]]
+    unpredicted: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -48,6 +50,7 @@ class Foresight:
                 name: {"expected_seconds": round(usual, 3), "at_most_seconds": round(most, 3)}
                 for name, (usual, most) in self.seconds.items()
             },
+            "unpredicted": list(self.unpredicted),
         }
 
 
@@ -66,9 +69,13 @@ def foresee(
     plan = measured(problem, workspace, settings)
     problem = planned(problem, plan)
     spectral = of_spectrum(problem, workspace.config("spectrum", SpectrumConfig))
-    seconds, paid = {}, False
+    seconds: dict[str, tuple[float, float]] = {}
+    unpredicted, paid = [], False
     for entry in entries:
-        if not entry.work or not applicable(entry, problem):
+        if not applicable(entry, problem):
+            continue
+        if not entry.work:
+            unpredicted.append(entry.name)
             continue
         config = workspace.config(entry.name, entry.config)
         works: tuple[Work, Work] = imported(entry.work)(problem, config)
@@ -78,7 +85,7 @@ def foresee(
             most += _seconds(spectral[1], plan.costs)
         paid = paid or works[0].spectral or entry.name == "spectrum"
         seconds[entry.name] = usual, most
-    return Foresight(facts, len(problem.data), plan, seconds)
+    return Foresight(facts, len(problem.data), plan, seconds, tuple(unpredicted))
 
 
 def _seconds(work: Work, costs: Costs) -> float:

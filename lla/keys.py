@@ -30,7 +30,7 @@ from lla.report import CheckpointFacts
 from lla.seeding import rademacher
 from lla.settings import Settings
 
-__all__ = ["Keys", "base_key", "digest_of"]
+__all__ = ["Keys", "base_key", "digest_of", "source"]
 
 _PROBED = 8
 _BESIDE = 0.1  # of the mean absolute parameter
@@ -57,7 +57,7 @@ def base_key(problem: Problem, facts: CheckpointFacts, settings: Settings) -> st
     data = problem.data
     return digest_of(
         {
-            "lla": (__version__, _source()),
+            "lla": (__version__, source()),
             "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
             "machine": _machine(problem.device),
             "checkpoint": facts.sha256,
@@ -88,8 +88,8 @@ def _machine(device: torch.device) -> tuple[Any, ...]:
 
 
 @cache
-def _source() -> str:
-    """Digest of this package's code: a clone's version stays the same while its code changes."""
+def source() -> str:
+    """SHA-256 of this package's code: a clone's version stays the same while its code changes."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

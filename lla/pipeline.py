@@ -14,8 +14,10 @@ from typing import Any
 import torch
 
 from lla import checkpoint as checkpoints
+from lla.allocator import give_back_large
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.keeping import Arrays
+from lla.analyses.registry import available
 from lla.analyses.workspace import Workspace
 from lla.curvature.plan import planned
 from lla.errors import (
@@ -43,8 +45,11 @@ from lla.provenance import provenance_of, tell_seconds, tell_share
 from lla.report import CheckpointFacts, Report, Stage
 from lla.settings import Settings
 from lla.team import ALONE, Team, Turns
+from lla.watching import peak_of_process
 
 _log = logging.getLogger("lla")
+
+_LARGE = 32 << 20  # bytes of θ from which on its vectors leave holes that others do not fit
 
 __all__ = [
     "analyze_checkpoint",
@@ -141,6 +146,8 @@ def _loaded(
         seed=settings.run.seed,
         sharing=replace(sharing, placed=let_go),
     )
+    if problem.theta.nbytes >= _LARGE:
+        give_back_large(problem.theta.nbytes)
     facts = CheckpointFacts(
         path=str(path),
         sha256=checkpoint.sha256,
@@ -225,7 +232,7 @@ def analyze_problem(
         found = recorded.stage(entry) if recorded else None
         if found:
             result, stage = found.result, found.stage
-            status = f"taken from {found.source or 'the interrupted run'}"
+            status = f"taken from {found.source or 'an earlier run'}"
         else:
             result, stage = _stage(entry, problem, workspace)
             stage = recorded.keep(entry, result, stage) if recorded else stage
@@ -242,7 +249,11 @@ def analyze_problem(
         checkpoint=facts,
         results=results,
         stages=stages,
-        plan={**plan.facts(), "steps_down": workspace.steps_down},
+        plan={
+            **plan.facts(),
+            "steps_down": workspace.steps_down,
+            "peak_bytes": peak_of_process(problem.device),
+        },
         provenance={**provenance_of(problem, settings, started, command), "execution": execution},
     )
 
@@ -315,8 +326,8 @@ def _stage(entry: Analysis, problem: Problem, workspace: Workspace) -> tuple[Any
     try:
         if not applicable(entry, problem):
             raise NotApplicableError(
-                "it needs all parameters at once, and they are shared among ranks (the baseline "
-                "and the spectrum can do with shares)"
+                "it needs all parameters at once, and they are shared among ranks; what can do "
+                f"with shares: {', '.join(n for n, one in available().items() if one.sharded)}"
             )
         config = workspace.config(entry.name, entry.config)
         result = imported(entry.run)(problem, config, workspace)

@@ -27,8 +27,9 @@ def rademacher(size: int, seed: int, stage: str, index: int) -> torch.Tensor:
     """A probe of independent signs, +1 or −1 with equal chance: float64, shape (size,)."""
     import torch
 
-    bits = torch.randint(0, 2, (size,), generator=generator(seed, stage, index))
-    return bits.to(torch.float64).mul_(2).sub_(1)
+    random = generator(seed, stage, index)
+    bits = torch.randint(0, 2, (size,), generator=random, dtype=torch.float64)
+    return bits.mul_(2).sub_(1)
 
 
 def gaussian(size: int, seed: int, stage: str, index: int) -> torch.Tensor:

@@ -27,6 +27,7 @@ from lla.sources import OWNERS, Layers, Source, find_recipe, read_project, read_
 from lla.validation import first_mistake
 
 __all__ = [
+    "COMMAND_LINE",
     "RunSettings",
     "Settings",
     "gather",
@@ -35,6 +36,7 @@ __all__ = [
     "resolve",
 ]
 
+COMMAND_LINE = "command line"  # the origin of what flags state
 _ENVIRONMENT = "LLA_"
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -222,7 +224,7 @@ def gather(
     found = recipe or find_recipe(place, stem_of(checkpoint))
     sources = [read_project(Path.cwd()), read_recipe(found) if found else None]
     known = [source for source in sources if source is not None]
-    resolved = resolve([*known, Source("command line", flags or {})], environment)
+    resolved = resolve([*known, Source(COMMAND_LINE, flags or {})], environment)
     return replace(resolved, recipe=found)
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {
         "lla.allocator",
+        "lla.watching",
         "lla.errors",
         "lla.estimate",
         "lla.files",
@@ -46,12 +47,14 @@ FLOORS = (
 ONLY = {
     "lla.krylov": {"lla.krylov", "lla.estimate", "lla.team"},
     "lla.curvature": {
+        "lla.allocator",
         "lla.curvature",
         "lla.errors",
         "lla.lazy",
         "lla.problem",
         "lla.seeding",
         "lla.team",
+        "lla.watching",
     },
     "lla.checkpoint": {"lla.checkpoint", "lla.errors", "lla.optional"},
     "lla.distributed": {"lla.distributed", "lla.errors", "lla.team"},

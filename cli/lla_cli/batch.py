@@ -66,7 +66,9 @@ _BATCH = (
     _option("retries", int, 1, "begin a job again so often, where its worker died or hung"),
     _option("executor", str, "process", "what carries out jobs", "process|ray|slurm"),
     _option("cpus", int, 0, "cores of each job; 0: this machine's, shared out", "N"),
-    _option("gpus", float, None, "GPUs of each job (ray, slurm); with ray also a part of one"),
+    _option(
+        "gpus", float, None, "GPUs of each job; 0: none; processes and ray: also a part of one"
+    ),
     _option("address", str, "", "ray: the cluster to use (default: RAY_ADDRESS, or a new one)"),
     _option("slurm_cluster", str, "slurm", "slurm: local tries it on this machine, without Slurm"),
     _option("slurm", list[str], [], "slurm: what sbatch is told, as partition=gpu", "KEY=VALUE"),
@@ -102,10 +104,10 @@ def _run(values: dict[str, Any]) -> None:
         wanted = _wanted(values)
         from lla.batch.batch import Batch
 
+        if values["dry_run"]:
+            _tell(Batch.foreseen(wanted, Path(values["output"]), _terms(values)), None, values)
+            return
         with Batch.opened(wanted, Path(values["output"]), _terms(values), tell=warn) as batch:
-            if values["dry_run"]:
-                _tell(batch, None, values)
-                return
             _carry_out(batch, values, interruption)
             index = _indexed(batch, pages=values["html"])
             _tell(batch, index, values)
@@ -239,10 +241,12 @@ def _short(path: str, folder: Path) -> str:
 
 def _tell(batch: Batch, index: Written | None, values: dict[str, Any]) -> None:
     """The result on stdout; without an index, what would be done."""
-    from lla_cli.batch_told import as_json, foretold, summary
+    from lla.batch.documents import batch_document
+    from lla_cli.batch_told import foretold, summary
+    from lla_cli.terminal import print_document
 
     if values["json"]:
-        print(as_json(batch, index))
+        print_document(batch_document(batch, index))
     else:
         print(summary(batch, index) if index else foretold(batch))
     sys.stdout.flush()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lla.numbers import seconds
 
@@ -20,9 +19,8 @@ if TYPE_CHECKING:
     from lla.batch.reported import Reported
     from lla.batch.runner import Row
 
-__all__ = ["as_json", "foretold", "summary", "watching"]
+__all__ = ["foretold", "summary", "watching"]
 
-_SCHEMA = "lla-batch/1"
 _PLAIN_EVERY = 30.0
 _SHOWN = 12  # jobs that the live table names at most
 _WORDS: dict[str, str] = {
@@ -56,14 +54,15 @@ class _Plain:
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows, self._told, self._begun = rows, time.monotonic(), time.monotonic()
-        skipped = sum(row.state == "skipped" for row in rows)
-        if skipped:
-            self._say(f"{_count(skipped)} done before, of {len(rows)}")
+        self._over = sum(row.state == "skipped" for row in rows)
+        if self._over:
+            self._say(f"{_count(self._over)} done before, of {len(rows)}")
 
     def tick(self, row: Row | None) -> None:
         """Say what has changed."""
         if row is not None and row.state not in ("waiting", "running"):
-            self._say(_line(row, sum(one.over for one in self._rows), len(self._rows)))
+            self._over += row.over  # failures that are known from the start are told one by one
+            self._say(_line(row, self._over, len(self._rows)))
         elif time.monotonic() - self._told >= _PLAIN_EVERY:
             self._say(_progress(self._rows, self._begun, _known(self._rows)))
 
@@ -183,36 +182,12 @@ def summary(batch: Batch, index: Written) -> str:
     return "\n".join(lines)
 
 
-def as_json(batch: Batch, index: Written | None) -> str:
-    """The result as one document."""
-    files = {name: str(getattr(index, name)) for name in ("hdf5", "csv", "html")} if index else None
-    return json.dumps(
-        {
-            "schema": _SCHEMA,
-            "folder": str(batch.folder),
-            "index": files,
-            "jobs": [_plain(row) for row in batch.rows],
-        },
-        indent=2,
-    )
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    said = vars(row.record.outcome) if row.record else {}
-    return {
-        "name": row.job.name,
-        "checkpoint": row.job.checkpoint,
-        "report": row.job.report,
-        "state": row.state,
-        "attempts": row.attempts or (row.record.attempts if row.record else 0),
-        **{key: said.get(key) for key in ("seconds", "reason", "remedy", "exit_code", "peak")},
-    }
-
-
 def foretold(batch: Batch) -> str:
     """What would be done, for people."""
     lines = []
     for row in batch.rows:
         reason = f": {row.record.outcome.reason}" if row.record and row.state == "failed" else ""
         lines.append(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
+        if reason and row.record and row.record.outcome.remedy:
+            lines.append(f"    {row.record.outcome.remedy}")
     return "\n".join([*lines, _told(batch.rows)])

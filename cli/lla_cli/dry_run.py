@@ -34,15 +34,27 @@ def print_foresight(found: Foresight, *, as_json: bool) -> None:
     if plan.way.approximate:
         print(f"           approximate: doubling their step changes one by {plan.error:.1e}")
     print(f"           graphs of {kept} of {chunks} chunks kept ({_size(plan.graph)} each)")
+    if plan.way.recompute:
+        count = len(plan.way.recompute)
+        print(f"           activations of {count} blocks computed again, not kept")
     where = "the host's memory" if plan.on_host else "memory"
     print(f"basis      at most {plan.rows} vectors, in {where}")
+    if plan.tight:
+        print("           in the model's precision, because memory is tight; restarted when full;")
+        print(
+            f"           {plan.kept_rows} of them held for the probes, {plan.probe_rows} for each"
+        )
     print(f"measured   evaluation {_time(costs.evaluation)}, gradient {_time(costs.gradient)},")
     print(f"           product {_time(costs.product)}, in blocks {_time(costs.block)} a vector")
     print(f"memory     about {_size(plan.predicted)} at the peak, of {_size(plan.memory)}")
+    for phase, held in plan.phases.items():
+        print(f"           {phase:13} {_size(held):>9}")
     total = [sum(pair[i] for pair in found.seconds.values()) for i in (0, 1)]
     print(f"time       about {_time(total[0])}, at most {_time(total[1])}:")
     for name, (usual, most) in found.seconds.items():
         print(f"           {name:10} {_time(usual):>8}, at most {_time(most)}")
+    for name in found.unpredicted:
+        print(f"           {name:10} not predicted, and not in the sum")
     print("nothing was computed; run it without --dry-run")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ STYLES = {
     "not_applicable": "dim",
 }
 _NAMES = 20
-_VALUES = 34
+_VALUES = 33
 _FEW_LAYERS = 6
 _READING = "each number with the interval that holds it: always (certified), or at 95 %, say"
 _MOST_LAYERS = 20
@@ -36,12 +37,15 @@ _MOST_LAYERS = 20
 
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("show", help="Show a report on the terminal.")(_show)
+    app.command("show", help="Show a report, or a batch's index, on the terminal.")(_show)
 
 
 def _show(
     report: Annotated[
-        str, typer.Argument(help="report file, or - for standard input", metavar="REPORT")
+        str,
+        typer.Argument(
+            help="report file, or - for standard input; or a batch's index.h5", metavar="REPORT"
+        ),
     ],
     json: Annotated[bool, typer.Option("--json", help="print the JSON document")] = False,
     verbose: Annotated[
@@ -53,16 +57,23 @@ def _show(
     debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
 ) -> None:
     with guarded(debug=debug):
-        from lla_cli.opening import report_at
+        from lla.batch.reading import is_index
+        from lla_cli.opening import STDIN, report_at
 
-        found = report_at(report, verify=verify)
-        if json:
-            print_json(found)
+        if report != STDIN and is_index(Path(report)):
+            from lla_cli.show_index import show_index
+
+            sha256 = show_index(report, json=json, verbose=verbose, verify=verify)
         else:
-            print_summary(found, verbose=verbose)
+            found = report_at(report, verify=verify)
+            sha256 = found.sha256
+            if json:
+                print_json(found)
+            else:
+                print_summary(found, verbose=verbose)
         if verify:
             # stdout holds the document alone, which names the digest as well.
-            print(f"verified: sha256 {found.sha256}", file=sys.stderr if json else sys.stdout)
+            print(f"verified: sha256 {sha256}", file=sys.stderr if json else sys.stdout)
 
 
 def print_json(report: Report) -> None:
@@ -168,7 +179,8 @@ def _said(value: Any, about: str | None) -> str:
         text = f"[dim]{_plain(f'— {value.why}'.strip())}[/dim]"
     else:
         sure = confidence(value)
-        text = f"{_plain(interval(value)):<{_VALUES}}"
+        # A text that takes all the room is not to run into the next.
+        text = f"{_plain(interval(value)):<{_VALUES}} "
         text += sure if value.converged else f"[yellow]{sure}[/yellow]"
         method = value.method
     if about:

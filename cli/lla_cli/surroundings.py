@@ -93,7 +93,9 @@ def _findings() -> Iterator[tuple[str, str]]:
 
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in _PACKAGES:
-        yield name.removeprefix("loss-landscape-"), _version(name)
+        # torch itself says which build it is, its distribution may not.
+        found = torch.__version__ if name == "torch" else _version(name)
+        yield name.removeprefix("loss-landscape-"), found
     for name in _EXTRAS:
         found = _version(name)
         yield name, found if found != "not installed" else "not installed (an optional extra)"

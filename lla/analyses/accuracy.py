@@ -50,21 +50,30 @@ class ProbeErrors:
 
 
 def product_errors(
-    pairs: Eigenpairs, operator: SummedOperator[Any], precise: SummedOperator[Any]
+    pairs: Eigenpairs,
+    operator: SummedOperator[Any],
+    precise: SummedOperator[Any],
+    *,
+    mix: bool = True,
 ) -> tuple[float, float]:
     """How far off a product is, and how far the precise one: measured on one unit vector.
 
-    The vector is a mixture of all pairs, so that no direction of theirs is left out.
+    The vector is a mixture of all pairs, so that no direction of theirs is left out; or, without
+    ``mix``, that of the largest eigenvalue, so that no further vector is held.
     """
     coarser = precise.coarser()
     if precise is operator and coarser is None:
         return 0.0, 0.0
-    mixed = pairs.vectors.sum(dim=0)
-    mixed /= torch.linalg.vector_norm(mixed)
+    if mix:
+        mixed = pairs.vectors.sum(dim=0)
+        mixed /= torch.linalg.vector_norm(mixed)
+    else:
+        mixed = pairs.vectors[0]
     found = precise(mixed)
     others = (None if precise is operator else operator, coarser)
     error, reference = (
-        float(torch.linalg.vector_norm(other(mixed) - found)) if other else 0.0 for other in others
+        float(torch.linalg.vector_norm(other(mixed).sub_(found))) if other else 0.0
+        for other in others
     )
     return error, reference
 
@@ -123,8 +132,10 @@ def corrected(probes: Probes, errors: ProbeErrors) -> Probes:
         replace(one, trace=one.trace + trace, square=one.square + square, parts=one.parts + parts)
         for one in probes.samples
     )
-    value, stderr = probes.diagonal
-    return replace(probes, samples=samples, diagonal=(value, stderr.hypot(errors.diagonal)))
+    diagonal = probes.diagonal
+    if diagonal is not None:
+        diagonal = diagonal[0], diagonal[1].hypot(errors.diagonal)
+    return replace(probes, samples=samples, diagonal=diagonal)
 
 
 def shifted(found: Estimate, shift: float) -> Estimate:

@@ -102,7 +102,7 @@ class Analysis:
         run: Dotted path ``module:function`` of ``run(problem, config, workspace) -> result``;
             a path and not the function, because it imports torch.
         work: Dotted path of ``work(problem, config) -> (expected, at most)``, two :class:`Work`,
-            for predictions; or "" where it is little.
+            for predictions; or "": not predicted.
         compared: How its metrics are compared between reports.
         figures: Dotted path of a function from a result and a caption to named figures, or "".
         depends: Settings that its numbers depend on besides its own section, as sections or

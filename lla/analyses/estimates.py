@@ -50,9 +50,19 @@ class Spectrum:
 
 
 def certified_over_groups(
-    pairs: Eigenpairs, precise: SummedOperator[Any], groups: list[torch.Tensor], problem: Problem
+    pairs: Eigenpairs,
+    precise: SummedOperator[Any],
+    groups: list[torch.Tensor],
+    problem: Problem,
+    *,
+    singly: bool = False,
 ) -> tuple[Eigenpairs, np.ndarray]:
-    """The pairs by precise products, and each value's standard error from its groups of samples."""
+    """The pairs by precise products, and each value's standard error from its groups of samples.
+
+    ``singly``: one vector at a time, as :func:`lla.krylov.certified` says.
+    """
+    if singly:
+        return _certified_singly(pairs, precise, groups, problem)
     asked: list[torch.Tensor] = []
 
     def multiply(vectors: torch.Tensor) -> torch.Tensor:
@@ -66,6 +76,23 @@ def certified_over_groups(
     quotients = torch.einsum("ki,gij,kj->gk", turn, forms, turn).cpu().numpy()
     error = sampling_error(quotients, len(problem.data), population(problem))
     return pairs, error
+
+
+def _certified_singly(
+    pairs: Eigenpairs, precise: SummedOperator[Any], groups: list[torch.Tensor], problem: Problem
+) -> tuple[Eigenpairs, np.ndarray]:
+    quotients: list[np.ndarray] = []
+    values: list[float] = []
+
+    def multiply(vectors: torch.Tensor) -> torch.Tensor:
+        products, forms = precise.over_groups(vectors, groups)
+        quotients.append(forms[:, 0, 0].cpu().numpy())
+        values.append(float(vectors[0] @ products[0]))
+        return products
+
+    made = certified(pairs, multiply, one_by_one=True)
+    error = sampling_error(np.stack(quotients, axis=1), len(problem.data), population(problem))
+    return made, error[np.argsort(-np.array(values), kind="stable")]  # in the order of the pairs
 
 
 def extreme_estimate(found: Spectrum, index: int, reach: float) -> Estimate:

@@ -34,7 +34,7 @@ from lla.analyses.estimates import (
     with_sampling,
 )
 from lla.analyses.keeping import Arrays, Keep
-from lla.analyses.shared import DOUBLE
+from lla.analyses.shared import DOUBLE, GRADIENT
 from lla.analyses.spectrum import EIGENPAIRS, ESTIMATES, SpectrumConfig
 from lla.analyses.workspace import Shared, Workspace
 from lla.curvature import OperatorName, SummedOperator, Way, operator_of
@@ -84,7 +84,9 @@ class Ends:
     @classmethod
     def of(cls, pairs: Eigenpairs) -> Ends:
         """The ends of all pairs."""
-        vectors = torch.stack([pairs.vectors[0], pairs.vectors[-1]])
+        count = len(pairs.vectors)
+        # The same memory: two vectors may be as large as all that is left of it.
+        vectors = pairs.vectors[:: count - 1] if count > 1 else pairs.vectors.expand(2, -1)
         at = [0, -1]
         converged = np.asarray(pairs.converged)[at]
         return cls(pairs.values[at], pairs.residuals[at], converged, vectors, len(pairs.values))
@@ -219,9 +221,10 @@ def _ends(name: OperatorName, problem: Problem, workspace: Workspace) -> Ends:
 
 def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:
     config = workspace.config("spectrum", SpectrumConfig)
-    operator = workspace.get(spectral(name).operator, problem)
-    precise = workspace.get(spectral(name).precise, problem)
     plan = workspace.plan(problem)
+    if plan.tight:
+        workspace.let_go(GRADIENT)
+    operator = workspace.get(spectral(name).operator, problem)
     search = Search(
         config.largest,
         config.smallest,
@@ -231,6 +234,8 @@ def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
         least=min(config.max_steps, config.steps - _LEAST_STEPS * config.probes),
         block=config.block,
         on_host=plan.on_host,
+        kind=problem.theta.dtype if plan.tight else torch.float64,
+        kept=plan.kept_rows if plan.tight else plan.rows,
     )
     pairs = extreme_eigenpairs(
         operator,
@@ -240,7 +245,25 @@ def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
             done, search.products, "Lanczos products at most"
         ),
     )
-    error, reference = product_errors(pairs, operator, precise)
+    try:
+        return _made_sure(name, pairs, problem, workspace)
+    finally:
+        if plan.tight:
+            # Made again, in seconds, by whoever needs it after this.
+            workspace.let_go(spectral(name).precise)
+            workspace.let_go(DOUBLE)
+
+
+def _made_sure(
+    name: OperatorName, pairs: Eigenpairs, problem: Problem, workspace: Workspace
+) -> Spectrum:
+    """The pairs with the error of what they are made of, certified where that matters."""
+    tight = workspace.plan(problem).tight
+    operator = workspace.get(spectral(name).operator, problem)
+    if tight:
+        operator.release()
+    precise = workspace.get(spectral(name).precise, problem)
+    error, reference = product_errors(pairs, operator, precise, mix=not tight)
     inexact = bool(operator.note)
     coarse = _SAFETY * (error + reference)
     left = _ROUNDING * precise.eps * pairs.norm + _SAFETY * reference  # after certifying
@@ -252,9 +275,9 @@ def _searched(name: OperatorName, problem: Problem, workspace: Workspace) -> Spe
         return Spectrum(pairs, rounding, sampling, product_error)
     # Values and residuals by float64 products, where rounding matters or the groups are asked.
     if groups:
-        pairs, sampling = certified_over_groups(pairs, precise, groups, problem)
+        pairs, sampling = certified_over_groups(pairs, precise, groups, problem, singly=tight)
     else:
-        pairs = certified(pairs, precise)
+        pairs = certified(pairs, precise, one_by_one=tight)
     return Spectrum(pairs, left, sampling, product_error, operator.note)
 
 
@@ -275,10 +298,13 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
     config = workspace.config("spectrum", SpectrumConfig)
     operator = workspace.get(spectral(name).operator, problem)
     known = workspace.get(spectral(name).spectrum, problem).pairs.krylov
-    rows = max(2, workspace.plan(problem).rows - known.basis.rows)
+    plan = workspace.plan(problem)
+    rows = max(2, plan.rows - known.basis.rows)
     left = config.steps - known.basis.rows
     steps = max(_LEAST_STEPS, math.ceil(left / config.probes))
     together = max(1, min(config.probes, rows // (steps + 3)))
+    if plan.tight:
+        steps, together = min(steps, plan.probe_rows), 1
     groups = sampled_groups(problem)
 
     def enough(samples: tuple[TraceSample, ...]) -> int:
@@ -292,7 +318,12 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         operator,
         lambda index: rademacher(operator.size, workspace.seed, "probes", index),
         known,
-        ProbePlan(config.probes, steps, together, config.nodes),
+        ProbePlan(
+            *(config.probes, steps, together, config.nodes),
+            diagonal=config.diagonal,
+            kind=known.basis.kind,
+            on_host=plan.tight and plan.on_host,
+        ),
         blocks=tuple(place for _, place in problem.space.slices()),
         enough=enough,
         grouped=(lambda vectors: operator.over_groups(vectors, groups)) if groups else None,

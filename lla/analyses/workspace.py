@@ -53,6 +53,7 @@ class Workspace:
         steps_down: What operators gave up where memory ran out, in order, for the report.
         keeper: Keeps products for a later run.
         stop: Called after each unit of work; raises where the run is to end.
+        selected: Names of the analyses that the run makes.
     """
 
     configs: Mapping[str, Config]
@@ -66,6 +67,7 @@ class Workspace:
     steps_down: list[str] = field(default_factory=list)
     keeper: Keeper = field(default_factory=Forgetful)
     stop: Callable[[], None] = lambda: None
+    selected: tuple[str, ...] = ()
     _shared: dict[str, Any] = field(default_factory=dict)
 
     def get(self, shared: Shared[T], problem: Problem) -> T:
@@ -77,6 +79,10 @@ class Workspace:
             else:
                 self.put(shared, shared.compute(problem, self))
         return cast(T, self._shared[shared.name])
+
+    def let_go(self, shared: Shared[Any]) -> None:
+        """Forget a product: whoever asks for it again has it made again."""
+        self._shared.pop(shared.name, None)
 
     def put(self, shared: Shared[T], value: T) -> None:
         """Share a product that another one's computation gave along with its own."""

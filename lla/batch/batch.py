@@ -95,20 +95,43 @@ class Batch:
             ReportError: The folder cannot be written, or holds other things under these names.
             ConfigurationError: A setting for all is invalid.
         """
-        resolve([Source("command line", terms.flags)], terms.environment)
-        names = names_of(wanted)
+        names = _names(wanted, terms)
         folder = Path(os.path.abspath(folder))
         with _alone(folder):
-            journal = Journal(folder / _JOBS / _JOURNAL, tell)
-            digests = Digests()
-            rows = [
-                _row(one, name, folder, terms, digests)
-                for one, name in zip(wanted, names, strict=True)
-            ]
-            if not terms.fresh:
-                skip_done(rows, journal.records)
-            rows = [_as_before(row, journal) for row in rows]
-            yield cls(folder, rows, journal)
+            yield cls._of(wanted, names, folder, terms, tell)
+
+    @classmethod
+    def foreseen(cls, wanted: Sequence[Wanted], folder: Path, terms: Terms) -> Batch:
+        """The same to be looked at: nothing is made or changed, whoever works in the folder.
+
+        Raises:
+            ReportError: The folder could not be written.
+            ConfigurationError: A setting for all is invalid.
+        """
+        names = _names(wanted, terms)
+        folder = Path(os.path.abspath(folder))
+        there = next(part for part in (folder, *folder.parents) if part.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            why = "you may not write there" if there.is_dir() else f"{there} is no folder"
+            raise _unwritable(folder, why)
+        return cls._of(wanted, names, folder, terms, lambda text: None)
+
+    @classmethod
+    def _of(
+        cls,
+        wanted: Sequence[Wanted],
+        names: Sequence[str],
+        folder: Path,
+        terms: Terms,
+        tell: Callable[[str], None],
+    ) -> Batch:
+        journal, digests = Journal(folder / _JOBS / _JOURNAL, tell), Digests()
+        rows = [
+            _row(one, name, folder, terms, digests) for one, name in zip(wanted, names, strict=True)
+        ]
+        if not terms.fresh:
+            skip_done(rows, journal.records)
+        return cls(folder, [_as_before(row, journal) for row in rows], journal)
 
     def run(
         self,
@@ -118,7 +141,14 @@ class Batch:
         tick: Callable[[Row | None], None],
         stop: Callable[[], bool],
     ) -> None:
-        """Carry out the jobs that wait; see :func:`lla.batch.runner.carry_out_all`."""
+        """Carry out the jobs that wait; see :func:`lla.batch.runner.carry_out_all`.
+
+        Raises:
+            LlaError: The executor cannot carry out such jobs; none is begun then.
+        """
+        waiting = [row.job for row in self.rows if row.state == "waiting"]
+        if waiting:
+            executor.prepare(waiting)
 
         def ended(row: Row) -> None:
             if row.record and row.state != "stopped":
@@ -142,6 +172,16 @@ class Batch:
         return min(codes, key=lambda c: _GRAVEST.index(c) if c in _GRAVEST else -1, default=0)
 
 
+def _names(wanted: Sequence[Wanted], terms: Terms) -> list[str]:
+    """A name for each, once the settings for all are known to be right."""
+    resolve([Source("command line", terms.flags)], terms.environment)
+    return names_of(wanted)
+
+
+def _unwritable(folder: Path, why: str) -> ReportError:
+    return ReportError(f"{folder} cannot be written: {why}", "choose another: -o FOLDER")
+
+
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Within: the folder and its ``jobs`` are there, and no other batch works in them."""
@@ -150,16 +190,22 @@ def _alone(folder: Path) -> Iterator[None]:
         for part in (place / _LOGS, place / _PROGRESS):
             part.mkdir(parents=True, exist_ok=True)
         lock = Lock(place / _LOCK, folder)
+        _sweep(place / _PROGRESS)
     except ReportInUseError as error:
         raise ReportInUseError(error.reason, "wait for it, or choose another: -o FOLDER") from None
     except OSError as error:
-        raise ReportError(
-            f"{folder} cannot be written: {error.strerror or error}", "choose another: -o FOLDER"
-        ) from None
+        raise _unwritable(folder, error.strerror or str(error)) from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _sweep(progress: Path) -> None:
+    """Remove what workers that were killed have said of how far they are."""
+    with suppress(OSError):
+        for path in progress.iterdir():
+            path.unlink(missing_ok=True)
 
 
 def _row(one: Wanted, name: str, folder: Path, terms: Terms, digests: Digests) -> Row:
@@ -225,7 +271,8 @@ def _refuse_another(checkpoint: str, report: Path) -> None:
     Raises:
         ReportError: Something else lies there.
     """
-    refuse_target(report)
+    if report.parent.exists():  # a batch that is only looked at makes no folder
+        refuse_target(report)
     found = about(report)
     if found and os.path.abspath(found.path) != os.path.abspath(checkpoint):
         raise ReportError(

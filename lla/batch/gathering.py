@@ -17,10 +17,11 @@ from lla.analyses.registry import available
 from lla.batch.entry import Entry
 from lla.batch.runs import Place, places
 from lla.comparing.comparison import needed_of
-from lla.comparing.facts import differing
+from lla.comparing.facts import ARRAYS, differing
 from lla.errors import LlaError
 from lla.estimate import Estimate, Label
-from lla.report import Report, read
+from lla.report import Report
+from lla.report.storage import read_scalars
 
 __all__ = ["FEW_OUTLIERS", "FEW_TREND", "UNREADABLE", "Course", "Gathered", "Row", "gathered"]
 
@@ -149,7 +150,7 @@ def gathered(entries: Sequence[Entry], folder: Path) -> Gathered:
         if row.status != "done":
             continue
         try:
-            report = read(folder / row.entry.report)
+            report = read_scalars(folder / row.entry.report, ARRAYS)
         except LlaError as error:
             rows[index] = replace(
                 row,
@@ -203,14 +204,12 @@ class _Reading:
         for name, stage in report.stages.items():
             if stage.status != "done":
                 self._whys[index][name] = f"{stage.status.replace('_', ' ')}: {stage.why}"
-        small = None
         kinds = {"run": row.place.run, "peers": row.peers}
         if row.peers == row.place.run:
             del kinds["peers"]  # the same first report, and so the same
         for kind, name in kinds.items():
             if (kind, name) not in self._first:
-                small = small or _for_comparing(report)
-                self._first[kind, name] = small
+                self._first[kind, name] = report
             else:
                 self._hold(kind, index, self._first[kind, name], report)
 
@@ -269,13 +268,3 @@ class _Reading:
         why = self._whys[index].get(analysis.name, "not analysed")
         why = why if row.status == "done" else row.status
         return Label("", why) if text else Estimate.missing(why)
-
-
-def _for_comparing(report: Report) -> Report:
-    """The report without large arrays: what is asked when another is held against it."""
-    spectrum = report.results.get("spectrum")
-    if spectrum is None:
-        return replace(report, results={})
-    return replace(
-        report, results={"spectrum": replace(spectrum, eigenvectors=None, diagonal=None)}
-    )

@@ -44,6 +44,11 @@ class Job:
     progress: str = ""
     timeout: float = 0.0
 
+    @property
+    def device(self) -> str:
+        """The device that its settings state, or "auto"."""
+        return str(self.flags.get("run", {}).get("device", "auto"))
+
 
 @dataclass(frozen=True)
 class Outcome:

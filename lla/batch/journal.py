@@ -48,7 +48,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, tell: Callable[[str], None] = _log.warning) -> None:
-        """Read what there is; the caller holds the folder's lock.
+        """Read what there is; whoever adds to it holds the folder's lock.
 
         Args:
             path: The file; it need not exist.
@@ -59,8 +59,7 @@ class Journal:
         self.records: dict[str, Record] = {}
         content = path.read_bytes() if path.is_file() else b""
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
+        self._cut = whole if whole < len(content) else None
         for line in content[:whole].splitlines():
             record = _read(line)
             if record:
@@ -73,6 +72,9 @@ class Journal:
         try:
             handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             try:
+                if self._cut is not None:
+                    os.ftruncate(handle, self._cut)
+                    self._cut = None
                 size = os.fstat(handle).st_size
                 written = os.write(handle, line)
                 if written < len(line):

@@ -27,7 +27,18 @@ from lla.batch.trends import Trend, axis_of
 from lla.estimate import Estimate
 from lla.report import codec, nexus, seal
 
-__all__ = ["SCHEMA", "Checkpoints", "Numbers", "Outliers", "Trends", "Words", "content_of"]
+__all__ = [
+    "SCHEMA",
+    "Checkpoints",
+    "Numbers",
+    "Outliers",
+    "OverEpochs",
+    "OverRows",
+    "Own",
+    "Trends",
+    "Words",
+    "content_of",
+]
 
 SCHEMA = "lla-index/1"
 _ROW = ("checkpoint",)
@@ -71,11 +82,19 @@ class Numbers:
     why: tuple[str, ...] = array("why there is no value", _ROW)
     apart: tuple[str, ...] = array("why it is not comparable with the first of its run", _ROW)
 
-    @property
-    def plot(self) -> Plot:
-        """Over the epochs where there is one run, and else over the rows."""
-        axis = "checkpoint" if self.epoch is None else "epoch"
-        return Plot("value", (axis,), ("low", "high"))
+
+@dataclass(frozen=True)
+class OverRows(Numbers):
+    """Drawn over the rows of the index."""
+
+    plot = Plot("value", ("checkpoint",), ("low", "high"))
+
+
+@dataclass(frozen=True)
+class OverEpochs(Numbers):
+    """Drawn over the epochs: all checkpoints are of one run that has them."""
+
+    plot = Plot("value", ("epoch",), ("low", "high"))
 
 
 @dataclass(frozen=True)
@@ -122,8 +141,10 @@ class Outliers:
 
 
 @dataclass(frozen=True)
-class _Own:
+class Own:
     """What is of the batch itself."""
+
+    about = "The checkpoints, trends over runs, outliers"
 
     checkpoints: Checkpoints = group("The checkpoints", Checkpoints)
     trends: Trends = group("Trends over runs", Trends)
@@ -154,10 +175,10 @@ def _fill(
     for name, value in facts.items():
         file.attrs[name] = value
     own = file.create_group("index", track_order=True)
-    nexus.describe(own, "NXcollection", "The checkpoints, trends over runs, outliers")
+    nexus.describe(own, "NXcollection", Own.about)
     numbered = [replace(one, row=one.row + 1) for one in outliers]
     codec.encode(
-        _Own(_checkpoints(table), _columns(Trends, trends), _columns(Outliers, numbered)), own
+        Own(_checkpoints(table), _columns(Trends, trends), _columns(Outliers, numbered)), own
     )
     epochs = _epochs(table)
     for course in table.courses:
@@ -195,7 +216,7 @@ def _numbering(count: int) -> np.ndarray:
 
 def _numbers(course: Course, epochs: np.ndarray | None) -> Numbers:
     known = [one if isinstance(one, Estimate) else Estimate.missing("") for one in course.values]
-    return Numbers(
+    return (OverRows if epochs is None else OverEpochs)(
         checkpoint=_numbering(len(known)),
         epoch=epochs,
         value=course.numbers("value"),

@@ -10,10 +10,13 @@ from typing import Any
 from lla.estimate import Label
 from lla.report import Report
 
-__all__ = ["ALWAYS", "NAMES", "Differing", "differing", "same_draws", "unit_roundoff"]
+__all__ = ["ALWAYS", "ARRAYS", "NAMES", "Differing", "differing", "same_draws", "unit_roundoff"]
 
 ALWAYS = ("data", "loss", "dtype", "batch-norm")
 """What every metric depends on."""
+
+ARRAYS = ("hessian/layers/parameters",)
+"""Paths of the arrays that facts are drawn from; all else that they need are scalars and texts."""
 
 SETTINGS = "settings"
 

@@ -65,7 +65,7 @@ class _Known(nn.Module):
 
 def network_at(problem: Problem, theta: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The network's outputs at θ for a batch, shape (n, …); differentiable by θ."""
-    named = {f"module.{k}": part for k, part in problem.space.named(theta).items()}
+    named = {f"module.{k}": part for k, part in problem.named(theta).items()}
     outputs: torch.Tensor = functional_call(_Network(problem.module), named, (batch,))
     return outputs
 
@@ -91,14 +91,16 @@ class _ThroughOutputs(SummedOperator[_Chunk]):
         problem = self._problem
         outputs = network_at(problem, self._theta, batch)
         direction = torch.zeros_like(outputs, requires_grad=True)
-        (back,) = torch.autograd.grad(
-            outputs,
-            self._theta,
-            grad_outputs=direction,
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        back = torch.zeros_like(self._theta)
+        if outputs.requires_grad:
+            (back,) = torch.autograd.grad(
+                outputs,
+                self._theta,
+                grad_outputs=direction,
+                create_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
         self._refuse_once(back)
         leaf = outputs.detach().requires_grad_(True)
         terms = loss_at(problem, leaf, batch)

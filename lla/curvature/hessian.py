@@ -16,7 +16,7 @@ from typing import Self
 import torch
 
 from lla.curvature.differences import along_by_differences, best_step
-from lla.curvature.operators import SummedOperator, differentiable, slopes_along
+from lla.curvature.operators import SummedOperator, add_up, differentiable, slopes_along
 from lla.curvature.ways import ONE_BY_ONE, Way
 from lla.problem import Batch, Problem
 
@@ -29,6 +29,8 @@ def _slope(
     """Gradient of a batch's loss sum, shape (P,), and the batch's weight."""
     terms = problem.terms(theta, batch)
     # A loss that does not use the analysed parameters has a gradient: zero.
+    if not terms.total.requires_grad:
+        return torch.zeros_like(theta), terms.weight
     (slope,) = torch.autograd.grad(
         terms.total, theta, create_graph=create_graph, allow_unused=True, materialize_grads=True
     )
@@ -43,12 +45,12 @@ def gradient(problem: Problem, batches: Sequence[Batch] | None = None) -> torch.
     with problem.team.timed("gradients"):
         for batch in problem.share(batches):
             slope, part = _slope(problem, theta, batch)
-            total += slope
+            add_up(total, slope)
             weight += part
     if problem.team.size > 1:
         sums = problem.summed(torch.cat([total, weight[None]]))
         total, weight = sums[:-1], sums[-1]
-    return problem.whole_of(total / weight)
+    return problem.whole_of(total.div_(weight))
 
 
 class Hessian(SummedOperator["_Slope"]):
@@ -90,6 +92,11 @@ class Hessian(SummedOperator["_Slope"]):
         with torch.no_grad():
             weight = problem.terms(problem.theta, batch).weight
         return self._function(batch), weight
+
+    def _measured(self, batch: Batch) -> tuple[tuple[_Slope, torch.Tensor], int]:
+        made, taken = super()._measured(batch)
+        slope = made[0]
+        return made, taken + (slope.nbytes if isinstance(slope, torch.Tensor) else 0)
 
     def _function(self, batch: Batch) -> Callable[[torch.Tensor], torch.Tensor]:
         """∇ of a batch's loss sum as a function of θ."""

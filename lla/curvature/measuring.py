@@ -15,7 +15,7 @@ from lla.curvature.ways import Way
 from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Batch, Problem
 
-__all__ = ["Costs", "best_chunk", "measure"]
+__all__ = ["Costs", "best_chunk", "measure", "timed"]
 
 _FIRST_CHUNK = 256
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 64, 4096
@@ -48,7 +48,7 @@ def best_chunk(problem: Problem, largest: int, until: float) -> int:
 
     def per_sample(size: int) -> float:
         batch = [next(problem.data.whole.chunks(size))]
-        return _timed(lambda: gradient(problem, batch), problem.device) / size
+        return timed(lambda: gradient(problem, batch), problem.device) / size
 
     largest = min(largest, _LARGEST_CHUNK)
     best = min(_FIRST_CHUNK, largest)
@@ -84,13 +84,13 @@ def measure(
     scale = len(problem.data) / batch.samples
     device = problem.device
 
-    def timed(action: Callable[[], object]) -> float:
-        return scale * _timed(action, device)
+    def scaled(action: Callable[[], object]) -> float:
+        return scale * timed(action, device)
 
     with torch.no_grad():
-        evaluation = timed(lambda: problem.terms(problem.theta, batch))
-    slope = timed(lambda: gradient(problem, [batch]))
-    trial = _Trial(problem, batch, timed)
+        evaluation = scaled(lambda: problem.terms(problem.theta, batch))
+    slope = scaled(lambda: gradient(problem, [batch]))
+    trial = _Trial(problem, batch, scaled)
     if method == "difference":
         way = Way("difference", together or 1)
         way = replace(way, step=Hessian(problem, way=way).step)
@@ -145,7 +145,7 @@ class _Trial:
             ) from error
 
 
-def _timed(action: Callable[[], object], device: torch.device) -> float:
+def timed(action: Callable[[], object], device: torch.device) -> float:
     """Median time of an action in seconds, after one run that loads kernels."""
     taken: list[float] = []
     for index in range(6):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import Generic, Self, TypeVar
@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar
 import torch
 
 from lla.curvature.convolution import fast_convolutions
+from lla.curvature.recomputing import recomputing, within_block
 from lla.curvature.ways import (
     ONE_BY_ONE,
     Way,
@@ -26,19 +27,22 @@ from lla.problem import Batch, Problem
 __all__ = [
     "SummedOperator",
     "Trouble",
+    "add_up",
     "differentiable",
     "measured",
     "slopes_along",
 ]
 
 Trouble = RuntimeError | NoSecondDerivativeError | RankFailedError
+_COLUMNS = 1 << 20
+
 G = TypeVar("G")
 T = TypeVar("T")
 
 
 def differentiable(problem: Problem) -> torch.Tensor:
-    """The checkpoint's parameters as a new leaf, shape (P,)."""
-    return problem.theta.detach().clone().requires_grad_(True)
+    """The checkpoint's parameters as a new leaf, shape (P,), in the same memory."""
+    return problem.theta.detach().requires_grad_(True)
 
 
 class SummedOperator(Generic[G]):
@@ -156,13 +160,13 @@ class SummedOperator(Generic[G]):
             product, weight, error = self._attempt(block)
             if error is None:
                 self.weight = float(weight)
-                return product / weight
+                return product.div_(weight)
             if isinstance(error, NoSecondDerivativeError) or not self._step_down():
                 raise error
 
     def _attempt(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Trouble | None]:
         """All ranks' sums of products and of weights, and what stopped one of them."""
-        product = torch.zeros_like(block)
+        product = block[:0]
         weight = torch.zeros((), dtype=torch.float64, device=self.device)
         error: Trouble | None = None
         try:
@@ -180,6 +184,8 @@ class SummedOperator(Generic[G]):
                 raise
         if self.team.size == 1:
             return product, weight, error
+        if error is not None:
+            product = torch.zeros_like(block)
         # In one sum with the product: whatever stops one rank, the others have to know.
         lacking = isinstance(error, NoSecondDerivativeError)
         told = weight.new_zeros(2 + self.team.size)
@@ -240,13 +246,18 @@ class SummedOperator(Generic[G]):
                 for start in range(0, len(block), self._way.together):
                     place = slice(start, start + self._way.together)
                     last = start + self._way.together >= len(block)
-                    product[place] += self._apply(graph, along[place], keep=keep or not last)
+                    add_up(product[place], self._apply(graph, along[place], keep=keep or not last))
                 del graph
         return product, weight
 
-    def _kernels(self) -> AbstractContextManager[None]:
-        # vmap and forward differentiation have their own rules for convolutions.
-        return fast_convolutions() if self._way.method == "reverse" else nullcontext()
+    @contextmanager
+    def _kernels(self) -> Iterator[None]:
+        if self._way.method != "reverse":
+            # vmap and forward differentiation have their own rules for convolutions.
+            yield
+            return
+        with fast_convolutions(), recomputing(self._problem.module, self._way.recompute):
+            yield
 
     def _build(self, batch: Batch) -> tuple[G, torch.Tensor]:
         """What the products of a chunk are differentiated from, and the chunk's weight."""
@@ -273,7 +284,7 @@ class SummedOperator(Generic[G]):
         """A chunk's graph, kept for later products if it fits the memory."""
         if self.kept_bytes >= self._memory:
             return self._build(batch)
-        made, taken = measured(lambda: self._build(batch))
+        made, taken = self._measured(batch)
         if self.kept_bytes + taken <= self._memory:
             self.kept_bytes += taken
             self._kept[index] = made
@@ -282,19 +293,43 @@ class SummedOperator(Generic[G]):
             self._memory = self.kept_bytes
         return made
 
+    def graph_bytes(self, batch: Batch) -> int:
+        """Bytes that a chunk's graph holds, parameters aside."""
+        with self._problem.second_order(), self._kernels(), kernels_of(self._way.precision):
+            return self._measured(batch)[1]
 
-def measured(build: Callable[[], T]) -> tuple[T, int]:
-    """What is built, and the bytes that its graph holds."""
+    def _measured(self, batch: Batch) -> tuple[tuple[G, torch.Tensor], int]:
+        # Graphs refer to the parameters, which are there anyway.
+        others = (tensor for _, tensor in self._problem.others())
+        return measured(lambda: self._build(batch), self._theta, *others)
+
+
+def measured(build: Callable[[], T], *there: torch.Tensor) -> tuple[T, int]:
+    """What is built, and the bytes that its graph holds beside what is there already."""
     sizes: dict[int, int] = {}
 
     def measure(saved: torch.Tensor) -> torch.Tensor:
+        if within_block():
+            return saved
         storage = saved.untyped_storage()
         sizes[storage.data_ptr()] = storage.nbytes()
         return saved
 
     with torch.autograd.graph.saved_tensors_hooks(measure, lambda saved: saved):
         made = build()
+    for tensor in there:
+        sizes.pop(tensor.untyped_storage().data_ptr(), None)
     return made, sum(sizes.values())
+
+
+def add_up(total: torch.Tensor, part: torch.Tensor) -> None:
+    """Add to float64 sums, (…, P), what may be of a lower precision.
+
+    Some columns at a time: on a CPU torch would convert all of it first.
+    """
+    for start in range(0, total.shape[-1], _COLUMNS):
+        place = slice(start, start + _COLUMNS)
+        total[..., place] += part[..., place]
 
 
 def slopes_along(
@@ -322,4 +357,4 @@ def slopes_along(
             materialize_grads=True,
         )
         found.append(one)
-    return torch.stack(found)
+    return torch.stack(found) if len(found) > 1 else found[0][None]

@@ -5,46 +5,34 @@ Whatever is chosen, results are the same to rounding; the same choice gives the 
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from lla.curvature.footprint import Footprint
 from lla.curvature.hessian import Hessian, gradient
 from lla.curvature.measuring import Costs, best_chunk, measure
-from lla.curvature.names import Method, Precision
+from lla.curvature.names import Method, Needs, Precision
 from lla.curvature.operators import differentiable, measured
-from lla.curvature.ways import Way, in_precision, kernels_of
+from lla.curvature.tight import Tight, fitted, later_libraries, precise_bytes, recomputable
+from lla.curvature.ways import ONE_BY_ONE, Way, in_precision, kernels_of
 from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
-from lla.problem.inputs import leaves
+from lla.watching import memory_in_use
 
 __all__ = ["Costs", "Needs", "Plan", "make_plan", "memory_in_use", "planned", "unmeasured"]
 
 _FLOAT = 8
 _PROBED = 32
+_MARGIN, _MARGIN_SHARE = 16 << 20, 16
+_LARGE = 64 << 20
 _SECONDS = 1.5  # for all measurements together
 _SHARE = 0.4  # of the free memory: for kept graphs, and for the Krylov basis
-_LATER = 192 << 20  # libraries that are not loaded yet: kernels, HDF5, figures, the page
 _FORWARD = 3  # a forward pass's graph in the gradient's and its derivative's, about
 _TRANSIENT = 3  # graphs that a product holds at its peak, in units of one chunk's
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What a run is going to hold.
-
-    Attributes:
-        rows: Krylov basis vectors, at most.
-        least_rows: Without so many there is nothing to begin with.
-        vectors: Further vectors of length P held at a time.
-    """
-
-    rows: int = 400
-    least_rows: int = 20
-    vectors: int = 40
 
 
 @dataclass(frozen=True)
@@ -63,6 +51,11 @@ class Plan:
         costs: What was measured.
         error: How much products by differences change, relatively, when their step is doubled;
             0 for products that are exact to rounding.
+        tight: Whether vectors of P numbers are so large that few are held: the basis in the
+            model's dtype, certificates one after the other, float64 copies let go of.
+        kept_rows: Basis vectors held once the eigenvalues are known; where memory is tight.
+        probe_rows: Basis vectors behind a probe's density; where memory is tight.
+        phases: Bytes that are expected at each phase's peak; where memory is tight.
     """
 
     chunk: int
@@ -75,6 +68,10 @@ class Plan:
     predicted: int = 0
     costs: Costs = field(default_factory=Costs)
     error: float = 0.0
+    tight: bool = False
+    kept_rows: int = 0
+    probe_rows: int = 0
+    phases: dict[str, int] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """The plan for a report, in plain values."""
@@ -82,6 +79,7 @@ class Plan:
             "chunk": self.chunk,
             "method": self.way.method,
             "together": self.way.together,
+            "recomputed_blocks": list(self.way.recompute),
             "products": self.way.precision,
             "approximate": self.way.approximate,
             "difference_error": self.error,
@@ -90,8 +88,12 @@ class Plan:
             "graph_bytes": self.graph,
             "basis_rows": self.rows,
             "basis_on_host": self.on_host,
+            "tight": self.tight,
+            "basis_rows_kept": self.kept_rows,
+            "basis_rows_of_a_probe": self.probe_rows,
             "memory": self.memory,
             "predicted_peak_bytes": self.predicted,
+            "predicted_bytes_by_phase": dict(self.phases),
             "seconds": {
                 name: None if value != value else round(value, 6)
                 for name, value in vars(self.costs).items()
@@ -103,17 +105,6 @@ def unmeasured(problem: Problem, memory: int) -> Plan:
     """A plan without a measurement: a quarter of the memory for graphs, a half for the basis."""
     rows = int(memory / 2 / (_FLOAT * problem.space.size))
     return Plan(problem.data.chunk, keep=memory // 4, rows=min(Needs.rows, rows), memory=memory)
-
-
-def memory_in_use(device: torch.device) -> int:
-    """Bytes that this process holds: on a GPU what torch has allocated there."""
-    if device.type == "cuda":
-        return int(torch.cuda.memory_allocated(device))
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # not Linux: what torch itself takes is a fair guess
-        return 400 << 20
 
 
 def make_plan(
@@ -160,9 +151,15 @@ def make_plan(
     row = _FLOAT * -(-problem.space.size // ranks)  # a rank's columns of it
     least = row * min(needs.least_rows, problem.space.size)
     fits = graph.fitting((free - int(least / _SHARE)) / _TRANSIENT)
-    if fits < 1:
-        raise _too_small(problem, memory, free - int(least / _SHARE) - _TRANSIENT * graph.of(1))
     chunk = min(problem.data.chunk, samples)
+    if fits < (chunk if problem.coupled_layers else 1):
+        found = _tight(problem, memory, needs, method, graph, chunk, ranks)
+        if isinstance(found, Tight):
+            return _planned_tight(problem, found, budget, neighbours, precision)
+        if fits < 1:
+            # With room for what is not measured before there is memory to measure it in.
+            more = _MARGIN + (found.peak - found.sizes.base) // _MARGIN_SHARE
+            raise _too_small(problem, memory, found.peak + more)
     if problem.coupled_layers:
         if chunk > fits:
             raise _too_small_for_one_batch(memory, _TRANSIENT * (graph.of(chunk) - graph.of(fits)))
@@ -236,19 +233,62 @@ def _error(problem: Problem, chunk: int, way: Way) -> float:
     return change / length if length else change
 
 
+def _tight(
+    problem: Problem,
+    memory: int,
+    needs: Needs,
+    method: Method,
+    graph: _GraphSize,
+    chunk: int,
+    ranks: int,
+) -> Tight | Footprint:
+    """What fits where vectors are counted one by one, or the least that does not."""
+    way = Way("reverse" if method == "auto" else method)
+
+    def ways() -> Iterator[tuple[Way, Callable[[int], int], Callable[[int], int]]]:
+        yield way, graph.of, lambda samples: _TRANSIENT * graph.per_sample * samples
+        if way.method == "reverse":
+            names = recomputable(problem)
+            if names:
+                again = replace(way, recompute=names)
+                less = _graph_size(problem, method, again)
+                # What goes from block to block, and all of one block.
+                each = less.per_sample + graph.per_sample // len(names)
+                yield again, less.of, lambda samples: _TRANSIENT * each * samples
+
+    return fitted(problem, memory, needs, ways(), chunk=chunk, ranks=ranks)
+
+
+def _planned_tight(
+    problem: Problem, found: Tight, budget: int, neighbours: int, precision: Precision
+) -> Plan:
+    footprint = found.footprint
+    return Plan(
+        chunk=found.chunk,
+        way=replace(found.way, precision=precision),
+        keep=neighbours * footprint.keep,
+        graph=footprint.sizes.graph,
+        rows=footprint.rows,
+        on_host=problem.device.type == "cuda",
+        memory=budget,
+        predicted=neighbours * footprint.peak,
+        costs=found.costs,
+        error=_error(problem, found.chunk, found.way),
+        tight=True,
+        kept_rows=footprint.kept_rows,
+        probe_rows=footprint.probe_rows,
+        phases=footprint.phases,
+    )
+
+
 def _free(problem: Problem, memory: int, needs: Needs) -> int:
     """What is left of the budget for graphs and basis."""
-    tensors = (*leaves(problem.data.inputs), problem.data.targets)
-    # Network and data once more in float64, to certify with.
-    doubled = sum(part.numel() * _FLOAT for part in tensors if part.is_floating_point())
-    doubled += sum(part.numel() * _FLOAT for part in problem.module.parameters())
     vectors = needs.vectors * _FLOAT * problem.space.size
-    later = 0 if problem.device.type == "cuda" else _LATER
-    return memory - memory_in_use(problem.device) - doubled - vectors - later
+    held = memory_in_use(problem.device) + later_libraries(problem.device)
+    return memory - held - precise_bytes(problem) - vectors
 
 
-def _too_small(problem: Problem, memory: int, left: int) -> ConfigurationError:
-    needed = memory - left
+def _too_small(problem: Problem, memory: int, needed: int) -> ConfigurationError:
     return ConfigurationError(
         f"a memory budget of {memory / 2**20:.0f} MiB is too small: the process holds "
         f"{memory_in_use(problem.device) / 2**20:.0f} MiB already, and the smallest run of "
@@ -280,24 +320,24 @@ class _GraphSize:
         return int((room - self.fixed) // self.per_sample)
 
 
-def _graph_size(problem: Problem, method: Method) -> _GraphSize:
+def _graph_size(problem: Problem, method: Method, way: Way = ONE_BY_ONE) -> _GraphSize:
     """From the graphs of two small chunks."""
     samples = min(problem.data.chunk, _PROBED, len(problem.data))
+    if samples > 2 and _graph_bytes(problem, 2, method, way) > _LARGE:
+        samples = 2  # tells enough, and more may be more than there is
     # A single sample may have no statistics.
     small = max(min(2, samples) if problem.coupled_layers else 1, samples // 2)
-    large = _graph_bytes(problem, samples, method)
+    large = _graph_bytes(problem, samples, method, way)
     if small == samples:
         return _GraphSize(0, max(1, large))
-    slope = max(1, (large - _graph_bytes(problem, small, method)) // (samples - small))
+    slope = max(1, (large - _graph_bytes(problem, small, method, way)) // (samples - small))
     return _GraphSize(max(0, large - slope * samples), slope)
 
 
-def _graph_bytes(problem: Problem, samples: int, method: Method) -> int:
+def _graph_bytes(problem: Problem, samples: int, method: Method, way: Way) -> int:
     batch = next(problem.data.whole.chunks(samples))
     if method in ("auto", "reverse"):
-        operator = Hessian(problem, [batch], memory=1 << 60)
-        operator(torch.zeros(problem.space.size, dtype=torch.float64, device=problem.device))
-        return operator.kept_bytes
+        return Hessian(problem, [batch], way=way).graph_bytes(batch)
     _, taken = measured(lambda: problem.terms(differentiable(problem), batch))
     return taken if method == "difference" else _FORWARD * taken
 

@@ -39,12 +39,15 @@ class Way:
         step: Distance from θ at which "difference" takes gradients; 0 to choose it.
         precision: What products are computed in: "same" is the model's dtype, "tf32" the tensor
             cores' for float32, "bfloat16" a copy of network and data.
+        recompute: Names of blocks of the network whose activations are computed again where they
+            are needed (:mod:`lla.curvature.recomputing`); with "reverse".
     """
 
     method: Literal["reverse", "forward", "difference"] = "reverse"
     together: int = 1
     step: float = 0.0
     precision: Precision = "same"
+    recompute: tuple[str, ...] = ()
 
     @property
     def approximate(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lla.krylov.basis import orthonormalized
-from lla.krylov.lanczos import Krylov, Restart, block_lanczos
+from lla.krylov.lanczos import Krylov, Restart, block_lanczos, compressed
 from lla.krylov.operator import LinearOperator, drawn
 
 __all__ = ["Eigenpairs", "Search", "certified", "extreme_eigenpairs"]
@@ -71,6 +71,8 @@ class Search:
         least: Products made at least: further uses of the basis gain by them.
         block: Vectors multiplied at once.
         on_host: Whether the basis is kept in host memory.
+        kind: What the basis is kept in.
+        kept: Largest number of basis vectors held afterwards: outer Ritz vectors.
     """
 
     largest: int
@@ -81,6 +83,8 @@ class Search:
     least: int = 0
     block: int = 1
     on_host: bool = False
+    kind: torch.dtype = torch.float64
+    kept: int = 1 << 30
 
     def within(self, size: int) -> Search:
         """The same for an operator that may be too small for it."""
@@ -93,7 +97,10 @@ class Search:
     @property
     def restart(self) -> Restart:
         """Keep what is wanted and some more, as far as half of the rows allow."""
-        spare = max(0, (self.rows - self.block) // 2 - self.largest - self.smallest)
+        return self._keeping((self.rows - self.block) // 2)
+
+    def _keeping(self, rows: int) -> Restart:
+        spare = max(0, rows - self.largest - self.smallest)
         more = min(_KEPT_MORE, spare // 2) if spare < 2 * _KEPT_MORE else spare // 2
         return Restart(self.rows, self.largest + more, self.smallest + more)
 
@@ -119,16 +126,18 @@ def extreme_eigenpairs(
     """
     search = search.within(operator.size)
     rule = _StopRule(search, on_products)
-    start, _ = orthonormalized(drawn(operator, draw, range(search.block)), 0.0)
     krylov = block_lanczos(
         operator,
-        start,
+        orthonormalized(drawn(operator, draw, range(search.block)), 0.0, spend=True)[0],
         search.products,
         done=rule,
         fresh=lambda index: draw(search.block + index).to(operator.device),
         restart=search.restart,
         on_host=search.on_host,
+        kind=search.kind,
     )
+    if krylov.basis.rows > search.kept:
+        krylov = compressed(krylov, search._keeping(search.kept))
     return _outer(krylov, search)
 
 
@@ -179,20 +188,37 @@ def _outer(krylov: Krylov, search: Search) -> Eigenpairs:
     turn = torch.from_numpy(columns[:, chosen].T.copy()).to(krylov.beyond.device)
     return Eigenpairs(
         values=values[chosen],
-        vectors=_signed(krylov.basis.combine(turn)),
+        vectors=_signed(_combined(krylov, turn)),
         residuals=residuals[chosen],
         tolerance=search.tolerance * float(np.abs(values).max()),
         krylov=krylov,
     )
 
 
-def certified(pairs: Eigenpairs, multiply: Callable[[torch.Tensor], torch.Tensor]) -> Eigenpairs:
+def _combined(krylov: Krylov, turn: torch.Tensor) -> torch.Tensor:
+    """Vectors of given coordinates, of norm 1 in float64 whatever the basis is kept in."""
+    vectors = krylov.basis.combine(turn)
+    if krylov.basis.kind != torch.float64:
+        vectors, _ = orthonormalized(vectors, 0.0, spend=True)
+    return vectors
+
+
+def certified(
+    pairs: Eigenpairs,
+    multiply: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    one_by_one: bool = False,
+) -> Eigenpairs:
     """The pairs made anew, and their residuals measured, by one block of precise products.
 
     Args:
         pairs: The pairs.
         multiply: The products of a block (k, P), by the operator in higher precision.
+        one_by_one: Whether to hold one product at a time: vectors then stay what they are, and
+            each has its quotient and its residual.
     """
+    if one_by_one:
+        return _certified_singly(pairs, multiply)
     vectors, _ = orthonormalized(pairs.vectors, 0.0)
     products = multiply(vectors)
     # Rayleigh–Ritz on the precise products: what rounding mixed among near values is undone.
@@ -210,7 +236,31 @@ def certified(pairs: Eigenpairs, multiply: Callable[[torch.Tensor], torch.Tensor
     )
 
 
+def _certified_singly(
+    pairs: Eigenpairs, multiply: Callable[[torch.Tensor], torch.Tensor]
+) -> Eigenpairs:
+    """Quotients and residuals of the vectors as they are; in order of the quotients."""
+    values, residuals = np.empty(len(pairs.values)), np.empty(len(pairs.values))
+    for index, vector in enumerate(pairs.vectors):
+        (product,) = multiply(vector[None])
+        values[index] = float(vector @ product)
+        product.sub_(vector, alpha=values[index])
+        residuals[index] = float(torch.linalg.vector_norm(product))
+        del product
+    order = np.argsort(-values, kind="stable")
+    vectors = pairs.vectors
+    if (np.diff(order) != 1).any():
+        vectors = vectors[torch.from_numpy(order).to(vectors.device)]
+    return replace(pairs, values=values[order], vectors=vectors, residuals=residuals[order])
+
+
 def _signed(vectors: torch.Tensor) -> torch.Tensor:
-    """Fix each row's sign, which eigenvectors leave open: the largest component is positive."""
-    where = vectors.abs().argmax(dim=1, keepdim=True)
-    return vectors * vectors.gather(1, where).sign()
+    """Fix each row's sign, which eigenvectors leave open: the largest component is positive.
+
+    In place.
+    """
+    for row in vectors:
+        # Without a copy of absolute values: a vector may be as large as the memory that is left.
+        if -float(row.min()) > float(row.max()):
+            row.neg_()
+    return vectors

@@ -10,7 +10,7 @@ computes in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ import torch
 from lla.krylov.basis import Basis, orthonormalized
 from lla.krylov.operator import LinearOperator, team_of
 
-__all__ = ["Krylov", "Restart", "block_lanczos"]
+__all__ = ["Krylov", "Restart", "block_lanczos", "compressed"]
 
 _BREAKDOWN = 10.0
 
@@ -76,6 +76,7 @@ def block_lanczos(
     locked: Basis | None = None,
     restart: Restart | None = None,
     on_host: bool = False,
+    kind: torch.dtype = torch.float64,
 ) -> Krylov:
     """Run the block Lanczos iteration.
 
@@ -93,18 +94,22 @@ def block_lanczos(
         locked: Rows that the iteration stays orthogonal to.
         restart: Bounds the basis; without it, the basis has a row for each product.
         on_host: Keep the basis in host memory.
+        kind: What to keep the basis in; in float32, products are made of the rows as they are kept.
 
     Returns:
         The basis and the projected matrix.
     """
-    basis = Basis(operator.size, operator.device, on_host=on_host, team=team_of(operator))
+    basis = Basis(
+        operator.size, operator.device, on_host=on_host, kind=kind, team=team_of(operator)
+    )
     limit = operator.size - (locked.rows if locked else 0)
     others = (basis, locked) if locked else (basis,)
     projected = np.zeros((0, 0))
     block, made, scale, restarts = start, 0, 0.0, 0
+    del start  # a vector may be as large as all that is left of the memory
     while True:
         first = basis.rows
-        basis.append(block)
+        block = basis.append(block)
         product = operator(block) if image is None or made else image.clone()
         made += len(block)
         if locked:
@@ -113,7 +118,8 @@ def block_lanczos(
         projected = _extended(projected, measured, first)
         scale = max(scale, float(np.abs(measured).max()))
         floor = _BREAKDOWN * operator.eps * max(scale, _largest_row(product))
-        beyond, factors = orthonormalized(product, floor, *others)
+        beyond, factors = orthonormalized(product, floor, *others, spend=True)
+        del product
         coupling = np.zeros((len(beyond), basis.rows))
         coupling[:, first:] = factors
         found = Krylov(basis, projected, beyond, coupling, first, made)
@@ -127,7 +133,7 @@ def block_lanczos(
         if not len(block) or made + len(block) > products:
             return found
         if restart and basis.rows + len(block) > restart.rows:
-            projected = _compressed(found, restart)
+            projected = compressed(found, restart).projected
 
 
 def _largest_row(block: torch.Tensor) -> float:
@@ -155,12 +161,13 @@ def _started(vector: torch.Tensor, others: tuple[Basis, ...]) -> torch.Tensor:
     return row
 
 
-def _compressed(krylov: Krylov, restart: Restart) -> np.ndarray:
-    """Keep the outer Ritz vectors; the projection on them is diagonal."""
+def compressed(krylov: Krylov, restart: Restart) -> Krylov:
+    """Keep the outer Ritz vectors; the projection on them is diagonal. The basis changes."""
     values, columns, _ = krylov.ritz()
     upper = min(restart.largest, len(values))
     lower = min(restart.smallest, len(values) - upper)
     kept = [*range(lower), *range(len(values) - upper, len(values))]
     turn = torch.from_numpy(columns[:, kept].T.copy()).to(krylov.beyond.device)
     krylov.basis.compress(turn)
-    return np.diag(values[kept])
+    coupling = krylov.coupling @ columns[:, kept]
+    return replace(krylov, projected=np.diag(values[kept]), coupling=coupling, last=0)

@@ -35,7 +35,17 @@ def drawn(
     operator: LinearOperator, draw: Callable[[int], torch.Tensor], indices: Iterable[int]
 ) -> torch.Tensor:
     """Random vectors by index as a block on the operator's device, shape (b, P)."""
-    return torch.stack([draw(index) for index in indices]).to(operator.device)
+    made: torch.Tensor | None = None
+    places = list(indices)
+    for row, index in enumerate(places):
+        vector = draw(index)
+        if len(places) == 1:
+            return vector[None].to(operator.device)
+        if made is None:
+            made = vector.new_empty((len(places), len(vector)), device=operator.device)
+        made[row] = vector
+    assert made is not None
+    return made
 
 
 def team_of(operator: LinearOperator) -> Team:

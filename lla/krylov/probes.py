@@ -56,12 +56,18 @@ class ProbePlan:
         steps: Block Lanczos steps of each probe with a quadrature.
         together: Probes that share one block.
         nodes: Nodes of each probe's own Gauss rule.
+        diagonal: Whether the diagonal is wanted.
+        kind: What bases are kept in.
+        on_host: Whether they are kept in host memory.
     """
 
     pilot: int
     steps: int
     together: int
     nodes: int = 20
+    diagonal: bool = True
+    kind: torch.dtype = torch.float64
+    on_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,8 @@ class Probes:
         size: P.
         pilot: The number of samples was decided from the first ``pilot``.
         reach: Smallest and largest Ritz value of the complement; NaN if it is empty.
-        diagonal: Mean of the probes' diagonals, and its standard error: shapes (P,).
+        diagonal: Mean of the probes' diagonals, and its standard error: shapes (P,); None where it
+            was not asked for.
         groups: zᵀA_g z of each probe with a quadrature, over each group of samples: shape
             (groups, probes); empty where groups were not asked for.
     """
@@ -98,19 +105,19 @@ class Probes:
     size: int
     pilot: int
     reach: tuple[float, float]
-    diagonal: tuple[torch.Tensor, torch.Tensor]
+    diagonal: tuple[torch.Tensor, torch.Tensor] | None
     groups: np.ndarray
 
 
 class _Collection:
     """Samples as they come in, with the mean and the spread of the diagonal (Welford 1962)."""
 
-    def __init__(self, known: Known, blocks: tuple[slice, ...]) -> None:
+    def __init__(self, known: Known, blocks: tuple[slice, ...], *, diagonal: bool) -> None:
         self.samples: list[TraceSample] = []
         self._known, self._blocks = known, blocks
-        self._parts = np.array([float(known.diagonal[block].sum()) for block in blocks])
-        self._mean = torch.zeros_like(known.diagonal)
-        self._squares = torch.zeros_like(known.diagonal)
+        self._parts = known.traces(blocks)
+        self._wanted = diagonal
+        self._mean = self._squares = torch.zeros((), dtype=torch.float64)
 
     def see(self, operator: LinearOperator, probes: torch.Tensor) -> None:
         """What probes z, shape (b, P), say of what is left of A."""
@@ -119,8 +126,7 @@ class _Collection:
         images = operator(inside)
         self._known.remove(images)
         for probe, part, image in zip(probes, inside, images, strict=True):
-            local = probe * image
-            rests = [float(local[block].sum()) for block in self._blocks]
+            rests = [float(probe[block] @ image[block]) for block in self._blocks]
             self.samples.append(
                 TraceSample(
                     trace=float(part @ image) + self._known.trace,
@@ -128,14 +134,18 @@ class _Collection:
                     parts=np.array(rests) + self._parts,
                 )
             )
-            change = local - self._mean
-            self._mean += change / len(self.samples)
-            self._squares += change * (local - self._mean)
+            if self._wanted:
+                local = probe * image
+                change = local - self._mean
+                self._mean = self._mean + change / len(self.samples)
+                self._squares = self._squares + change * (local - self._mean)
 
-    def diagonal(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard error, shapes (P,)."""
+    def diagonal(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Mean and standard error, shapes (P,), if they are wanted."""
+        if not self._wanted:
+            return None
         count = len(self.samples)
-        return self._known.diagonal + self._mean, (self._squares / (count * (count - 1))).sqrt()
+        return self._known.diagonal() + self._mean, (self._squares / (count * (count - 1))).sqrt()
 
 
 def draw_probes(
@@ -171,11 +181,12 @@ def draw_probes(
     done = 0
     for places in _blocks(0, plan.pilot, plan.together):
         found = pilot.run(drawn(operator, draw, places))
+        if found is not None and len(places) == plan.pilot:
+            known += Known.of(found)
+        del found  # before the next one takes its place
         done += len(places) * plan.steps
         on_products(done, total)
-    if plan.together >= plan.pilot and found is not None:
-        known += Known.of(found)
-    collection = _Collection(known, blocks)
+    collection = _Collection(known, blocks, diagonal=plan.diagonal)
 
     def collect(first: int, last: int) -> None:
         nonlocal done
@@ -217,34 +228,39 @@ class _Pilot:
         self._ends: list[float] = []
 
     def run(self, probes: torch.Tensor) -> Krylov | None:
-        """The iteration from one block of probes (b, P); None if the complement is empty."""
+        """The iteration from a block of probes (b, P), which is spent; None if nothing is left."""
         space = self._space
         whole = None
         if self._grouped:
             whole, forms = self._grouped(probes)
             self._groups.append(np.diagonal(forms.cpu().numpy(), axis1=1, axis2=2))
-        inside = probes.clone()
-        along = space.basis.remove(inside).cpu().numpy()
+        count = len(probes)
+        along = space.basis.remove(probes).cpu().numpy()
         # What rounding leaves of a probe that lies in the known space is no direction.
         floor = 1e-10 * self._operator.size**0.5
-        start, shares = orthonormalized(inside, floor, space.basis)
+        start, shares = orthonormalized(probes, floor, space.basis, spend=True)
+        del probes
         if not len(start):
-            self._measure(np.zeros((0, 0)), 0, np.zeros((0, len(probes))), along)
+            self._measure(np.zeros((0, 0)), 0, np.zeros((0, count)), along)
             return None
         image = None
-        if whole is not None and len(start) == len(probes):
+        if whole is not None and len(start) == count:
             # The complement's products follow from those of the whole probes.
             space.basis.remove(whole)
             whole -= torch.from_numpy((space.coupling @ along).T.copy()).to(whole) @ space.beyond
             image = torch.linalg.solve(torch.from_numpy(shares.T.copy()).to(whole), whole)
+        begun = [start]
+        del start, whole
         run = block_lanczos(
             self._operator,
-            start,
-            len(start) * self._plan.steps,
+            begun.pop(),
+            len(shares) * self._plan.steps,
             image=image,
             locked=space.basis,
+            kind=self._plan.kind,
+            on_host=self._plan.on_host,
         )
-        first = np.zeros((len(run.projected), len(probes)))
+        first = np.zeros((len(run.projected), count))
         first[: len(shares)] = shares
         # A space that is not coupled to anything is known whole.
         last = run.last if len(run.beyond) else 0

@@ -89,9 +89,11 @@ def build(
     if isinstance(problem, ShardedProblem):
         return problem
 
+    told = checkpoint.facts  # the checkpoint itself, and with it its tensors, is let go of
+
     def at(path: str) -> Problem:
         other = load(path, weights=model.weights)
-        return _at(problem, other, checkpoint, make_model(model, other, folder, device))
+        return _at(problem, other, told, make_model(model, other, folder, device))
 
     def more(source: str) -> Dataset:
         keys = _other_data(data, source)
@@ -111,7 +113,9 @@ def build(
     )
 
 
-def _at(problem: Problem, other: Checkpoint, first: Checkpoint, module: nn.Module) -> Problem:
+def _at(
+    problem: Problem, other: Checkpoint, first: Mapping[str, Any], module: nn.Module
+) -> Problem:
     """The problem at another checkpoint, with that one's network."""
     if problem.coupled_layers:
         take_batch_statistics(module)
@@ -125,7 +129,7 @@ def _at(problem: Problem, other: Checkpoint, first: Checkpoint, module: nn.Modul
                 "name a checkpoint of the same network",
             )
     # What was stated holds for all checkpoints; what the first one told, each tells of itself.
-    mine, facts = problem.training, valid_facts(first.facts)
+    mine, facts = problem.training, valid_facts(first)
     told = {
         key: value
         for key, value in valid_facts(other.facts).items()
@@ -134,7 +138,7 @@ def _at(problem: Problem, other: Checkpoint, first: Checkpoint, module: nn.Modul
     return replace(
         problem,
         objective=Objective(module, problem.objective.loss),
-        theta=problem.space.flat(module),
+        theta=problem.space.placed(module),
         training=Training(**{**mine.model_dump(exclude_unset=True), **told}),
         moments=moments_of(other.optimizer_state, module, problem.space),
     )
@@ -305,7 +309,7 @@ def _assemble(
     team = sharing.team_for(module, kind)
     if team is None:
         module = module.to(device=device, dtype=kind)
-        theta = space.flat(module)
+        theta = space.placed(module)
         problem = Problem(objective=Objective(module, function), theta=theta, **stated)
     else:
         _refuse_coupled(module)

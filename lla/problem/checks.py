@@ -87,6 +87,8 @@ def _check_differentiable(problem: Problem, batch: Batch) -> None:
     """The loss must have come from the parameters by operations that autograd knows."""
     with torch.enable_grad(), problem.second_order():
         total = problem.terms(problem.theta.detach().requires_grad_(), batch).total
+        if not total.requires_grad and any(p.requires_grad for p in problem.module.parameters()):
+            total = problem.objective(batch).total  # by those that are not analysed
     if not total.requires_grad:
         raise ProblemError(
             "the loss does not depend on the parameters by autograd",

@@ -17,12 +17,17 @@ __all__ = ["Evaluation", "LossFunction", "Metric", "Objective", "Terms", "copied
 M = TypeVar("M", bound=nn.Module)
 
 
-def copied(module: M) -> M:
-    """A copy of a module that shares nothing with it."""
+def copied(module: M, known: dict[int, Any] | None = None) -> M:
+    """A copy of a module that shares nothing with it.
+
+    Args:
+        module: The module.
+        known: What stands in the copy for some of its objects, by their ``id``.
+    """
     with warnings.catch_warnings():
         # Copying an exported program meets classes that torch itself is about to rename.
         warnings.filterwarnings("ignore", "`isinstance\\(treespec", FutureWarning)
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, known)
 
 
 class Terms(NamedTuple):

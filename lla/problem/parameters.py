@@ -85,6 +85,21 @@ class ParameterSpace:
         named = dict(module.named_parameters())
         return torch.cat([named[name].detach().reshape(-1) for name in self.names])
 
+    def placed(self, module: nn.Module) -> torch.Tensor:
+        """The module's parameters as a new vector, shape (P,), in whose memory they lie from then.
+
+        The module, which has to be the caller's own, is not held twice.
+        """
+        named = dict(module.named_parameters())
+        first = named[self.names[0]]
+        theta = torch.empty(self.size, dtype=first.dtype, device=first.device)
+        for name, place in self.slices():
+            parameter = named[name]
+            part = theta[place].view(parameter.shape)
+            part.copy_(parameter.detach())
+            parameter.data = part
+        return theta
+
     def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of a flat vector of shape (P,) under the parameters' names."""
         parts = torch.split(theta, list(self.sizes))

@@ -218,10 +218,20 @@ class Problem:
             batch: The samples.
             buffers: The network's buffers to use in place of its own, by name.
         """
-        held = {**self.space.named(theta), **(buffers or {})}
+        held = {**self.named(theta), **(buffers or {})}
         named = {f"module.{name}": part for name, part in held.items()}
         terms: Terms = functional_call(self.objective, named, (batch,))
         return terms
+
+    def named(self, theta: torch.Tensor) -> dict[str, torch.Tensor]:
+        """All parameters by name: those of ``theta``, shape (P,), and the others as constants.
+
+        What does not lead to the analysed parameters is then not saved to be differentiated.
+        """
+        others = {
+            name: own.detach() for name, own in self.module.named_parameters() if own.requires_grad
+        }
+        return {**others, **self.space.named(theta)}
 
     # Not inference mode: what a network keeps from one call for the next could not be
     # differentiated afterwards.
@@ -281,9 +291,25 @@ class Problem:
     def _cast(self, kind: torch.dtype, cast: Callable[[nn.Module], nn.Module]) -> Problem:
         whole = self.data.whole.in_dtype(kind)
         data = replace(self.data, inputs=whole.inputs, targets=whole.targets)
-        objective = copied(self.objective)
+        theta = self.theta.to(kind)
+        objective = copied(self.objective, self._parameters_in(theta))
         cast(objective)  # in place: it is a copy
-        return self.altered(objective=objective, theta=self.theta.to(kind), data=data, domains={})
+        return self.altered(objective=objective, theta=theta, data=data, domains={})
+
+    def _parameters_in(self, theta: torch.Tensor) -> dict[int, Any]:
+        """Parameters of θ's dtype to stand in a copy for the module's: the analysed ones in θ.
+
+        So that a copy in another precision neither holds the module in this one nor θ twice.
+        """
+        views = self.space.named(theta)
+        return {
+            id(own): nn.Parameter(
+                views[name] if name in views else own.detach().to(theta.dtype),
+                requires_grad=own.requires_grad,
+            )
+            for name, own in self.module.named_parameters()
+            if type(own) is nn.Parameter and own.is_floating_point()
+        }
 
     def replica(self, device: torch.device) -> Problem:
         """The same problem on a copy of the network, for another thread or device."""

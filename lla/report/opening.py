@@ -7,7 +7,7 @@ another process replaces the file meanwhile, and nothing is locked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,7 @@ from lla.report import seal
 from lla.report.codec import DamagedDatasetError
 from lla.report.report import SCHEMA
 
-__all__ = ["IN_MEMORY", "damaged_dataset", "in_memory", "opened", "peeked"]
+__all__ = ["IN_MEMORY", "damaged_dataset", "in_memory", "opened", "peeked", "schema_of"]
 
 # Files up to this size are read into memory, and checked against their digest, in any case.
 IN_MEMORY = 64 << 20
@@ -31,12 +31,15 @@ _ANEW = "make it anew: lla analyze MODEL"
 
 
 @contextmanager
-def opened(path: Path, *, verify: bool = False) -> Iterator[tuple[h5py.File, str]]:
+def opened(
+    path: Path, *, verify: bool = False, check: Callable[[Path, h5py.File], None] | None = None
+) -> Iterator[tuple[h5py.File, str]]:
     """A report's HDF5 file, and the digest that it states, or "".
 
     Args:
         path: An existing file.
         verify: Check a file of any size, and refuse one that states no digest.
+        check: Raises where the file is of another schema than it has to be; by default a report's.
 
     Raises:
         ReportError: The file cannot be read, is damaged, is no report, or is of another schema;
@@ -50,7 +53,7 @@ def opened(path: Path, *, verify: bool = False) -> Iterator[tuple[h5py.File, str
         try:
             sha256 = _check(path, stream, verify=verify)
             with _file(stream) as file:
-                _check_schema(path, file)
+                (check or _check_schema)(path, file)
                 yield file, sha256
         except LlaError:
             raise
@@ -162,14 +165,15 @@ def damaged_dataset(file: h5py.File) -> str:
 
 
 def _check_schema(path: Path, file: h5py.File) -> None:
-    schema = _text(file.attrs.get("lla_schema"))
+    schema = schema_of(file)
     if schema == SCHEMA:
         return
     name, _, major = schema.rpartition("/")
     if name == _INDEX:
         raise ReportError(
             f"{path} is the index of a batch, and no report",
-            f"open {path.with_suffix('.html')}, or one of the reports that it lists",
+            f"look at it: lla show {path}; or open {path.with_suffix('.html')}, or one of the "
+            "reports that it lists",
         )
     if name != SCHEMA.rpartition("/")[0] or not major.isdigit():
         raise ReportError(
@@ -188,6 +192,11 @@ def _check_schema(path: Path, file: h5py.File) -> None:
         f"{_ANEW}, or read it with the lla that wrote it: "
         f"pip install 'loss-landscape-lla=={writer}'",
     )
+
+
+def schema_of(file: h5py.File) -> str:
+    """The schema that a file of lla states, as ``lla-report/1``; of any other file, ""."""
+    return _text(file.attrs.get("lla_schema"))
 
 
 def _text(value: object) -> str:

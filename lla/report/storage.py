@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,6 +33,7 @@ __all__ = [
     "about",
     "provenance_of",
     "read",
+    "read_scalars",
     "refuse_page",
     "refuse_target",
     "stages_of",
@@ -235,17 +237,38 @@ def read(path: str | Path, *, verify: bool = False) -> Report:
     Raises:
         ReportError: The file is missing, damaged, no report, or of another schema.
     """
+    with opened(_there(path), verify=verify) as (file, sha256):
+        return _read(file, str(path), sha256, codec.decode)
+
+
+def read_scalars(path: str | Path, arrays: Collection[str] = ()) -> Report:
+    """Open a report file for its metrics, verdicts and facts alone, checked as :func:`read` does.
+
+    Args:
+        path: The file.
+        arrays: Paths of arrays that are read as well, as ``hessian/layers/parameters``.
+
+    Returns:
+        The report; in its results the other arrays and groups are None.
+
+    Raises:
+        ReportError: The file is missing, damaged, no report, or of another schema.
+    """
+    with opened(_there(path)) as (file, sha256):
+        return _read(file, str(path), sha256, partial(codec.decode_scalars, arrays=arrays))
+
+
+def _there(path: str | Path) -> Path:
     place = Path(path)
     if not place.is_file():
         raise ReportError(f"there is no report {path}", "make one: lla analyze MODEL")
-    with opened(place, verify=verify) as (file, sha256):
-        return _read(file, str(path), sha256)
+    return place
 
 
-def _read(file: h5py.File, path: str, sha256: str) -> Report:
+def _read(file: h5py.File, path: str, sha256: str, decode: Callable[..., Any]) -> Report:
     texts = {name: json.loads(file[_PROVENANCE][name].asstr()[()]) for name in PROVENANCE_TEXTS}
     results = {
-        name: codec.decode(analysis.result, file[analysis.group])
+        name: decode(analysis.result, file[analysis.group])
         for name, analysis in available().items()
         if analysis.group in file and file[analysis.group].attrs.get("analysis") == name
     }

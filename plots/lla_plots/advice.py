@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from lla.analyses.analysis import Analysis, Remedy, imported
 from lla.analyses.registry import available
 from lla.estimate import Estimate
 from lla.report import Report
+from lla_plots.commands import PROBLEM, command_for
 from lla_plots.parts import Action
 from lla_plots.phrases import listed, percent, width
 
-__all__ = ["Step", "repeat", "steps"]
+__all__ = ["Step", "steps"]
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,6 @@ class Step:
     command: str = ""
 
 
-# Options with a value that mean the same to every command: other analyses' own are left out.
-_PROBLEM = {
-    *("model", "model_arg", "weights", "batch_norm", "data", "loss", "params", "recipe"),
-    *("lr", "batch_size", "samples"),
-    *("tolerance", "confidence", "device", "dtype", "seed", "memory", "threads", "set"),
-    *("method", "products", "shard_parameters"),
-}
-_SWITCHES = ("shard_parameters", "no_shard_parameters")  # they take no value
 _COMPUTE = Step(
     "These values were imported. A landscape of the network itself has checks, and the curvature "
     "beside it.",
@@ -52,18 +43,14 @@ def steps(report: Report) -> tuple[Step, ...]:
         return (_COMPUTE,)
     open_ones = sorted((*_failures(report), *_advised(report)), key=lambda one: not one.urgent)
     pressing = tuple(
-        Step(action.text, _command(report, action.analysis, action.flags)) for action in open_ones
+        Step(action.text, command_for(report, action.analysis, action.flags))
+        for action in open_ones
     )
     unasked = tuple(
-        Step(action.text, _command(report, action.analysis, action.flags))
+        Step(action.text, command_for(report, action.analysis, action.flags))
         for action in _unasked(report)
     )
     return (pressing or (_NOTHING,)) + unasked
-
-
-def repeat(report: Report) -> str:
-    """The command that made the report, or "" where none did."""
-    return shlex.join(map(str, report.provenance.get("command", ())))
 
 
 def _failures(report: Report) -> Iterator[Action]:
@@ -101,7 +88,7 @@ def _raised(report: Report, analysis: Analysis, remedy: Remedy) -> Action | None
     now = configuration.get(analysis.name, {}).get(remedy.setting)
     more = str(now * remedy.factor) if isinstance(now, int) else "MORE"
     text = f"{named} {verb} not converged: spend more work on it, or accept the interval as it is."
-    if remedy.setting in _PROBLEM:
+    if remedy.setting in PROBLEM:
         return Action(text, analysis.name, {"set": f"{analysis.name}.{remedy.setting}={more}"})
     return Action(text, analysis.name, {remedy.setting: more})
 
@@ -117,28 +104,3 @@ def _unasked(report: Report) -> Iterator[Action]:
         if name not in report.stages and name not in report.results and not analysis.needs:
             asked = analysis.question or analysis.about
             yield Action(f"This report was not asked: {asked}", name)
-
-
-def _command(report: Report, analysis: str, flags: Mapping[str, Any]) -> str:
-    if not analysis:
-        return ""
-    path = report.checkpoint.path
-    place = shlex.quote(path) if path else "CHECKPOINT"
-    options = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
-    stated = [shlex.quote(word) for word in _stated(report, set(flags) - {"set"})]
-    return " ".join(("lla", analysis, place, *stated, *options))
-
-
-def _stated(report: Report, changed: set[str]) -> Iterator[str]:
-    """The options of the report's own command that state the problem, for another command."""
-    words = iter(report.provenance.get("command", ())[2:])
-    for word in words:
-        name, inline, _ = word.removeprefix("--").partition("=")
-        if word.startswith("--") and name.replace("-", "_") in _SWITCHES:
-            yield word
-            continue
-        if not word.startswith("--") or name.replace("-", "_") not in _PROBLEM - changed:
-            continue
-        yield word
-        if not inline:
-            yield next(words, "")

@@ -180,6 +180,8 @@ def _draw_points(axes: Axes, points: np.ndarray, share: float, names: tuple[str,
         axes.annotate(
             symbols(name), point, (72 * dx, 72 * dy), textcoords="offset points", ha=side,
             va="center", fontsize=size("small"), annotation_clip=False,
+            # Where points lie close together, whose name it is.
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.6, "shrinkA": 0, "shrinkB": 0},
         )  # fmt: skip
     axes.plot(points[:, 0], points[:, 1], "o", color=BLUE, ms=6, mec="white")
     middle = points.min(axis=0) + np.ptp(points, axis=0) / 2

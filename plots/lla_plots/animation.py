@@ -17,7 +17,8 @@ from lla.errors import ConfigurationError, NothingToDoError, ReportError, neares
 from lla.files import replacing
 from lla.numbers import number
 from lla.report import Report
-from lla_plots.landscape import TRAJECTORY, draw_contour
+from lla_plots.landscape import draw_contour
+from lla_plots.maps import TRAJECTORY
 from lla_plots.plane import masked_loss
 from lla_plots.style import VERMILLION, drawn_at, narrow, size, styled
 from lla_plots.text import symbols, wrapped

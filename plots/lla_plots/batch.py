@@ -99,6 +99,7 @@ def write_batch(
     telling = [_told(one) for one in trends if one.verdict in _TELLING]
     batch = {
         "failures": [row for row in table.rows if row.status not in ("done", "waiting")],
+        "all": len(table.rows),
         "counts": ", ".join(f"{counts[s]} {s}" for s in _STATUSES if counts[s]),
         "picture": _picture(table, runs, outliers),
         "trends": telling,

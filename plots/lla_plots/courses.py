@@ -18,15 +18,16 @@ from lla.batch.outliers import Outlier
 from lla.batch.trends import axis_of
 from lla.numbers import number
 from lla_plots.overlays import report_style
-from lla_plots.style import VERMILLION, narrow, new_figure, page_width, size, styled
+from lla_plots.style import BLACK, GREY, narrow, new_figure, page_width, size, styled
 from lla_plots.text import fitted, symbols, wrapped
 
 __all__ = ["Line", "figure", "lines", "plot"]
 
 _HEIGHT = 1.75  # inches of a panel
 _LEGEND = 5
+# In no run's colour.
 _ODD: dict[str, Any] = {
-    "marker": "o", "mfc": "none", "mec": VERMILLION, "ms": 9, "mew": 1.5, "ls": "none",
+    "marker": "o", "mfc": "none", "mec": BLACK, "ms": 9, "mew": 1.5, "ls": "none",
     "clip_on": False,
 }  # fmt: skip
 
@@ -187,7 +188,7 @@ def plot(
                 "y": _plain(value[[one.row for one in marked]]),
                 "mode": "markers",
                 "marker": {
-                    "size": 14, "color": "rgba(0,0,0,0)", "line": {"color": VERMILLION, "width": 2},
+                    "size": 14, "color": "rgba(0,0,0,0)", "line": {"color": GREY, "width": 2},
                 },
                 "name": "outlier",
                 "hoverinfo": "skip",

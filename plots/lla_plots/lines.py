@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from lla.analyses.landscape import LandscapeResult
 from lla.numbers import interval, number
+from lla_plots.maps import draw_map
 from lla_plots.plane import color_bar, length_unit, loss_norm, masked_loss, warnings
 from lla_plots.style import (
     BLUE,
@@ -117,8 +118,6 @@ def draw_path(result: LandscapeResult, caption: str) -> Figure:
 
 def draw_panel(result: LandscapeResult, caption: str) -> Figure:
     """Draw the first plane and those beside it, each with its own axes, in one scale of colours."""
-    from lla_plots.landscape import draw_map
-
     parts = {_kind_of(result): replace(result, trajectory=None, topology=None)}
     for name, beside in result.panel.items():
         parts[name] = replace(

@@ -12,7 +12,7 @@ from lla.errors import ReportError
 from lla.numbers import outcome
 from lla.report import Report
 from lla.report.storage import refuse_page
-from lla_plots import advice, provenance, scripts
+from lla_plots import advice, commands, provenance, scripts
 from lla_plots.draw import write
 from lla_plots.parts import Section, Shown
 from lla_plots.pictures import Picture, drawn, still
@@ -71,7 +71,7 @@ def page(report: Report, plotly: scripts.Plotly | None = None, index: str = "") 
         sections=placed,
         steps=advice.steps(report),
         lead=provenance.lead(report),
-        again=advice.repeat(report),
+        again=commands.repeat(report),
         facts=provenance.facts(report),
         stages=provenance.stages(report),
         settings=provenance.settings(report),

@@ -15,6 +15,7 @@ from lla.analyses.saliency import (
     Ranking,
     SaliencyResult,
 )
+from lla.estimate import Estimate
 from lla.numbers import number
 from lla_plots.grid import Cells, picture_of
 from lla_plots.style import (
@@ -50,7 +51,7 @@ def checks(result: SaliencyResult, caption: str) -> Figure | None:
     if curves is not None:
         _draw_curves(left.pop(0), curves)
     if randomization is not None:
-        _draw_randomization(left.pop(0), randomization)
+        _draw_randomization(left.pop(0), randomization, result.untrained_agreement)
     return figure
 
 
@@ -72,7 +73,7 @@ def _draw_curves(axes: Axes, curves: Deletion) -> None:
     legend_above(axes, "Pixels taken away, or given")
 
 
-def _draw_randomization(axes: Axes, found: Randomization) -> None:
+def _draw_randomization(axes: Axes, found: Randomization, untrained: Estimate) -> None:
     places = np.arange(len(found.names))
     lines = (
         ("as they are", found.correlation, found.low, found.high, BLUE, "o-"),
@@ -82,6 +83,12 @@ def _draw_randomization(axes: Axes, found: Randomization) -> None:
     for label, values, low, high, color, style in lines:
         axes.plot(places, values, style, color=color, lw=1.4, ms=4, label=label)
         axes.fill_between(places, low, high, color=color, alpha=0.15, lw=0)
+    if untrained.exists:
+        axes.axhline(untrained.value, color=GREY, ls=":", lw=1.4)
+        axes.text(
+            places[-1], untrained.value + 0.015, "untrained networks with each other", ha="right",
+            va="bottom", fontsize=size("tiny"), color=GREY,
+        )  # fmt: skip
     axes.axhline(0, color=GREY, lw=0.8, zorder=0)
     axes.set_ylim(min(-0.15, float(np.nanmin(found.beyond_low, initial=0.0))), 1.05)
     room = 0.8 * page_width() / (1 if narrow() else 2) / len(places)

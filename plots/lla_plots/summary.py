@@ -14,8 +14,8 @@ from lla.estimate import Estimate, Label
 from lla.numbers import confidence, metric, outcome
 from lla.report import Report
 from lla_plots.advice import Step, steps
-from lla_plots.landscape import draw_map
 from lla_plots.layers import draw_traces, largest
+from lla_plots.maps import draw_map
 from lla_plots.parts import Section
 from lla_plots.phrases import capital
 from lla_plots.plane import masked_loss

@@ -103,9 +103,7 @@ def _of_sample(report: Report) -> str:
     if not isinstance(used, int) or not isinstance(available, int):
         return ""
     if used >= available:
-        return (
-            f"All {counted(used, 'sample')} of the split were analysed, so none is left to chance."
-        )
+        return f"All {counted(used, 'sample')} of the split were analysed: no error from a subset."
     return (
         f"They are of {number(used)} of {counted(available, 'sample')}: the intervals speak of "
         "those; the sampling error, where known, of all of them."

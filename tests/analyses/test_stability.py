@@ -9,13 +9,15 @@ from torch import nn
 
 import lla.analyses.stability.batches as stability_run
 from lla.analyses import sampling
-from lla.analyses.stability.conditions import (
+from lla.analyses.stability.condition import (
     Condition,
     Curvature,
     TrainingRun,
-    gradient_descent_rule,
     noise_share,
     smallest_limit,
+)
+from lla.analyses.stability.conditions import (
+    gradient_descent_rule,
     trace_frobenius_rule,
     trace_rule,
 )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lla.analyses.stability import StabilityConfig
-from lla.analyses.stability.conditions import Curvature, TrainingRun, noise_share
+from lla.analyses.stability.condition import Curvature, TrainingRun, noise_share
 from lla.analyses.stability.sampled import sample_curvature
 from lla.analyses.stability.second_moments import (
     MomentOperator,

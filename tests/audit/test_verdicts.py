@@ -60,7 +60,7 @@ RATES = {
 
 def judged(rate):
     """Stability with the verdict that the analysis itself gives."""
-    from lla.analyses.stability.conditions import Condition
+    from lla.analyses.stability.condition import Condition
     from lla.analyses.stability.verdicts import judge
 
     verdict = judge(Condition("stability.gd", "GD", rate), 0.1, 0.05)

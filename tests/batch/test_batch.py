@@ -14,7 +14,7 @@ from lla.batch.batch import Batch, Terms
 from lla.batch.executors.executor import Executor
 from lla.batch.job import Ended, Job, Outcome
 from lla.batch.wanted import Wanted, meant_by
-from lla.errors import ConfigurationError, ReportInUseError
+from lla.errors import ConfigurationError, ReportError, ReportInUseError
 from lla.report import CheckpointFacts, Report, Stage
 from lla.report.storage import write
 
@@ -94,6 +94,35 @@ def test_done_before_is_not_done_again() -> None:
     assert begun == []
     assert [row.state for row in batch.rows] == ["skipped"] * 3
     assert batch.exit_code == 0
+
+
+def everything() -> dict[str, bytes | None]:
+    """All files of this folder and what is in them, and all folders."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
+
+
+def test_looking_ahead_makes_and_changes_nothing() -> None:
+    before = everything()
+    batch = Batch.foreseen(meant_by(["m-*.pt"]), Path("deep/out"), TERMS)
+    assert [row.state for row in batch.rows] == ["waiting"] * 3
+    assert everything() == before
+    run(meant_by(["m-1.pt", "m-2.pt"]))
+    with Path("out/jobs/journal.jsonl").open("a") as stream:
+        stream.write('{"cut short')
+    before = everything()
+    with Batch.opened(meant_by(["m-1.pt"]), Path("out"), TERMS, tell=pytest.fail):
+        batch = Batch.foreseen(meant_by(["m-*.pt"]), Path("out"), TERMS)
+    assert [row.state for row in batch.rows] == ["skipped", "skipped", "waiting"]
+    assert everything() == before, "not even the journal's last line"
+    run(meant_by(["m-3.pt"]))
+    assert run()[0] == [], "what was cut short is not glued to what follows"
+
+
+@pytest.mark.parametrize("folder", ["m-1.pt", "m-1.pt/out"])
+def test_looking_ahead_tells_of_a_folder_that_cannot_be(folder: str) -> None:
+    with pytest.raises(ReportError, match=r"m-1\.pt is no folder") as told:
+        Batch.foreseen(meant_by(["m-*.pt"]), Path(folder), TERMS)
+    assert "-o FOLDER" in told.value.remedy
 
 
 def changed(name: str, text: str) -> Callable[[], None]:
@@ -207,6 +236,34 @@ def test_going_on_with_a_fresh_batch_takes_nothing_from_before_it() -> None:
     again = Writing()
     assert run(executor=again)[0] == ["m-2", "m-3"]
     assert all(job.fresh for job in again.jobs), "the old reports are not to be taken"
+
+
+class Refusing(Writing):
+    """Could never carry out what it is asked to."""
+
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        self.asked = [job.name for job in jobs]
+        raise ConfigurationError("there is no such device", "use another")
+
+
+def test_what_could_never_be_carried_out_is_not_begun() -> None:
+    run(meant_by(["m-1.pt"]))
+    before, refusing = everything(), Refusing()
+    for terms in (TERMS, replace(TERMS, fresh=True)):
+        with pytest.raises(ConfigurationError, match="no such device"):
+            run(terms=terms, executor=refusing)
+        assert everything() == before, "nothing is to be computed anew that was not begun"
+    assert refusing.asked == NAMES
+    assert refusing.jobs == []
+    assert run(meant_by(["m-1.pt"]), executor=Refusing())[0] == [], "it is not asked for nothing"
+
+
+def test_what_killed_workers_said_is_swept() -> None:
+    run(meant_by(["m-1.pt"]))
+    left = Path("out/jobs/progress/.m-1.json.4711")
+    left.write_text("{")
+    run(meant_by(["m-1.pt"]))
+    assert not left.exists()
 
 
 def test_one_batch_at_a_time() -> None:

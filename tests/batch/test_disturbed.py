@@ -2,187 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from lla.report import read
+from tests.batch.holding import (
+    COUNT,
+    begun,
+    both_held,
+    ended,
+    go_on,
+    hold,
+    indexed,
+    made,
+    processes,
+    run,
+    wait_until,
+)
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
-
-_COUNT = 4
-_REFERENCES = ("REFERENCE_LIST", "DIMENSION_LIST")  # addresses within the file
-_MARK = "TEST_OF_DISTURBED_BATCHES"
-_NETS = """
-import time
-import torch
-
-
-class Net(torch.nn.Sequential):
-    def forward(self, x):
-        time.sleep({pause})
-        return super().forward(x)
-
-
-def net():
-    return Net(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
-"""
-# With the plan stated, runs that know nothing of each other give the same bits.
-_RECIPE = """
-schema = 1
-[model]
-factory = "nets.py:net"
-[data]
-source = "d.npz"
-batch_size = 24
-[training]
-lr = 0.1
-[run]
-only = "baseline,spectrum"
-method = "reverse"
-together = 1
-threads = 1
-dtype = "float64"
-[spectrum]
-steps = 30
-probes = 2
-max_probes = 4
-"""
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
 def problem(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkpoints of four epochs; an evaluation takes a tenth of a second at least."""
-    folder = tmp_path_factory.mktemp("problem")
-    (folder / "nets.py").write_text(_NETS.format(pause=0.1))
-    (folder / "lla.toml").write_text(_RECIPE)
-    generator = np.random.default_rng(0)
-    x = generator.normal(size=(24, 6)).astype(np.float32)
-    np.savez(folder / "d.npz", x=x, y=np.arange(24) % 3)
-    for epoch in range(1, _COUNT + 1):
-        torch.manual_seed(epoch)
-        net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
-        torch.save({"state_dict": net.state_dict(), "epoch": epoch}, folder / f"m-{epoch}.pt")
-    return folder
-
-
-@contextmanager
-def begun(problem: Path, out: Path, *options: str, **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """``lla batch`` in a process group of its own, which is gone in the end."""
-    command = [sys.executable, "-c", "from lla_cli.main import main; main()", "batch", "m-*.pt"]
-    process = subprocess.Popen(
-        [*command, "-o", str(out), "--jobs", "2", "--json", *options],
-        cwd=problem,
-        env={**os.environ, _MARK: str(out), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **how,
-    )
-    try:
-        yield process
-    finally:
-        for pid in (process.pid, *workers(out)):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream:
-                stream.close()
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
-    """Exit code, the document if there is one, and what was said on stderr."""
-    out, said = process.communicate(timeout=180)
-    return process.returncode, json.loads(out) if out.strip() else {}, said
-
-
-def run(problem: Path, out: Path, *options: str, **how: Any) -> tuple[int, dict[str, Any], str]:
-    with begun(problem, out, *options, **how) as process:
-        return ended(process)
-
-
-def processes(out: Path) -> list[int]:
-    """All processes of the batches of this folder."""
-    found = []
-    for place in Path("/proc").iterdir():
-        with suppress(OSError):
-            if (
-                place.name.isdecimal()
-                and f"{_MARK}={out}\0".encode() in (place / "environ").read_bytes() + b"\0"
-            ):
-                found.append(int(place.name))
-    return found
-
-
-def workers(out: Path) -> list[int]:
-    """Those that carry out a job: each leads a session."""
-    found = []
-    for pid in processes(out):
-        with suppress(OSError):
-            if os.getsid(pid) == pid and b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return found
-
-
-def wait_until(what: Callable[[], Any], seconds: float = 90.0) -> Any:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError("it did not come to that")
-
-
-def in_the_middle(out: Path) -> None:
-    """Wait until a report is there, and another's job has kept a stage."""
-    wait_until(lambda: list(out.glob("*.lla.h5")))
-    wait_until(lambda: list(out.glob("*.parts/stage*.h5")))
-
-
-def contents(path: Path) -> dict[str, Any]:
-    """All that an index holds but what says when it, or a report, was written."""
-    found: dict[str, Any] = {}
-
-    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
-        facts = {key: repr(item.attrs[key]) for key in item.attrs if key not in _REFERENCES}
-        values = repr(np.asarray(item[()]).tolist()) if isinstance(item, h5py.Dataset) else ""
-        found[name] = facts, values
-
-    with h5py.File(path, "r") as file:
-        file.visititems(keep)
-    del found["index/checkpoints/report_sha256"]
-    return found
-
-
-def indexed(out: Path) -> dict[str, Any]:
-    """What an index says, and the numbers of all reports."""
-    reports = {
-        path.name: {name: repr(value) for name, value in read(path).metrics.items()}
-        for path in sorted(out.glob("*.lla.h5"))
-    }
-    return {
-        "reports": reports,
-        "csv": (out / "index.csv").read_bytes(),
-        "hdf5": contents(out / "index.h5"),
-    }
+    return made(tmp_path_factory.mktemp("problem"))
 
 
 @pytest.fixture(scope="module")
@@ -191,10 +41,10 @@ def peaceful(problem: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     out = tmp_path_factory.mktemp("peaceful") / "out"
     code, document, said = run(problem, out)
     assert code == 0, said
-    assert [job["state"] for job in document["jobs"]] == ["done"] * _COUNT
+    assert [job["state"] for job in document["jobs"]] == ["done"] * COUNT
     assert processes(out) == [], "nothing stays behind"
     found = indexed(out)
-    assert len(found["reports"]) == _COUNT
+    assert len(found["reports"]) == COUNT
     return found
 
 
@@ -207,13 +57,32 @@ def completed(problem: Path, out: Path) -> list[str]:
     return [job["state"] for job in document["jobs"]]
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ("--executor", "ray", "--address", "local"),
+        ("--executor", "slurm", "--slurm-cluster", "local", "--timeout", "10m"),
+    ],
+    ids=lambda options: options[1],
+)
+def test_the_same_batch_by_another_engine(
+    problem: Path, peaceful: dict[str, Any], tmp_path: Path, engine: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    code, document, said = run(problem, out, *engine)
+    assert code == 0, said
+    assert [job["state"] for job in document["jobs"]] == ["done"] * COUNT
+    assert indexed(out) == peaceful, "to the last bit"
+
+
 def test_a_worker_is_killed_and_its_job_tried_again(
     problem: Path, peaceful: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    hold(out)
     with begun(problem, out) as process:
-        in_the_middle(out)
-        os.kill(workers(out)[0], signal.SIGKILL)
+        os.kill(both_held(out)[0], signal.SIGKILL)
+        go_on(out)
         code, document, said = ended(process)
     assert code == 0, said
     assert sorted(job["attempts"] for job in document["jobs"]) == [1, 1, 1, 2]
@@ -224,9 +93,10 @@ def test_a_worker_is_killed_and_the_rest_finished(
     problem: Path, peaceful: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    hold(out)
     with begun(problem, out, "--retries", "0") as process:
-        in_the_middle(out)
-        os.kill(workers(out)[0], signal.SIGKILL)
+        os.kill(both_held(out)[0], signal.SIGKILL)
+        go_on(out)
         code, document, said = ended(process)
     assert code == 70, said
     states = {job["name"]: job["state"] for job in document["jobs"]}
@@ -244,16 +114,17 @@ def test_the_batch_itself_is_killed(
     problem: Path, peaceful: dict[str, Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    hold(out)
     with begun(problem, out) as process:
-        in_the_middle(out)
-        assert workers(out)
+        both_held(out)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        wait_until(lambda: not processes(out), 10), "no orphan computes on"
+        wait_until(lambda: not processes(out)), "no orphan computes on"
+    go_on(out)
     states = completed(problem, out)
     assert "done" in states
     assert indexed(out) == peaceful
-    assert completed(problem, out) == ["skipped"] * _COUNT
+    assert completed(problem, out) == ["skipped"] * COUNT
     assert indexed(out) == peaceful, "also an index made of what is there alone"
 
 
@@ -262,8 +133,9 @@ def test_a_signal_leaves_a_state_to_go_on_from(
     problem: Path, peaceful: dict[str, Any], tmp_path: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "out"
+    hold(out)
     with begun(problem, out) as process:
-        in_the_middle(out)
+        both_held(out)
         # As a terminal does it, the whole process group.
         os.killpg(process.pid, number)
         found, document, said = ended(process)
@@ -273,53 +145,52 @@ def test_a_signal_leaves_a_state_to_go_on_from(
     assert set(states) <= {"done", "stopped", "waiting"}
     assert set(states) & {"stopped", "waiting"}
     assert processes(out) == []
+    go_on(out)
     assert "skipped" in completed(problem, out)
     assert indexed(out) == peaceful
 
 
-def test_a_second_signal_stops_at_once(
-    problem: Path, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
-) -> None:
-    slow = tmp_path_factory.mktemp("slow") / "problem"
-    shutil.copytree(problem, slow)
-    (slow / "nets.py").write_text(_NETS.format(pause=60))
+def test_a_second_signal_stops_at_once(problem: Path, tmp_path: Path) -> None:
+    """Even where the product in hand never ends."""
     out = tmp_path / "out"
-    with begun(slow, out) as process:
-        wait_until(lambda: len(workers(out)) == 2)
-        time.sleep(1.0)
+    hold(out, "always")
+    with begun(problem, out) as process:
+        both_held(out)
         os.kill(process.pid, signal.SIGINT)
-        time.sleep(1.0)
+        assert process.stderr
+        while "finishing the product in hand" not in (line := process.stderr.readline()):
+            assert line, "it has ended"
         assert process.poll() is None
-        at = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
         code, _, said = ended(process)
     assert code == 130, said
-    assert time.monotonic() - at < 15
     assert processes(out) == []
 
 
-def test_a_job_that_hangs(problem: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_job_that_hangs(problem: Path, tmp_path: Path) -> None:
     """Even one that is frozen: its timeout costs it alone."""
-    slow = tmp_path_factory.mktemp("hanging") / "problem"
-    shutil.copytree(problem, slow)
-    out = slow / "out"
-    with begun(slow, out, "--timeout", "20s", "--retries", "0") as process:
-        os.kill(wait_until(lambda: workers(out))[0], signal.SIGSTOP)
+    out = tmp_path / "out"
+    hold(out)
+    with begun(problem, out, "--timeout", "40s", "--retries", "0") as process:
+        os.kill(both_held(out)[0], signal.SIGSTOP)
+        go_on(out)
         code, document, said = ended(process)
     assert code == 70, said
     assert sorted(job["state"] for job in document["jobs"]) == ["done"] * 3 + ["failed"]
     (failed,) = (job for job in document["jobs"] if job["state"] == "failed")
-    assert "timeout of 20 s" in failed["reason"]
+    assert "timeout of 40 s" in failed["reason"]
     assert processes(out) == []
 
 
 def test_two_batches_in_one_folder(problem: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    hold(out)
     with begun(problem, out) as process:
-        wait_until(lambda: workers(out))
+        both_held(out)
         code, _, said = run(problem, out)
         assert code == 2
         assert "is being written by process" in said
+        go_on(out)
         assert ended(process)[0] == 0
 
 
@@ -332,7 +203,7 @@ def test_no_room_for_a_report(problem: Path, peaceful: dict[str, Any], tmp_path:
     out = tmp_path / "out"
     code, document, said = run(problem, out, preexec_fn=limited)
     assert code in (5, 70), said
-    assert [job["state"] for job in document.get("jobs", [])] in (["failed"] * _COUNT, [])
+    assert [job["state"] for job in document.get("jobs", [])] in (["failed"] * COUNT, [])
     assert "too large" in said
     assert not list(out.glob("*.lla.h5"))
     completed(problem, out)
@@ -357,16 +228,20 @@ def test_the_disk_is_full_in_the_middle(
     problem: Path, peaceful: dict[str, Any], small_disk: Path
 ) -> None:
     out, ballast = small_disk / "out", small_disk / "ballast"
+    hold(out)
     with begun(problem, out) as process:
-        wait_until(lambda: list(out.glob("*.lla.h5")))
+        both_held(out)
+        wait_until(lambda: '"done"' in (out / "jobs" / "journal.jsonl").read_text())
         with suppress(OSError), ballast.open("wb", buffering=0) as stream:
             while True:
                 stream.write(b"\0" * 4096)
+        before = {path: path.read_bytes() for path in out.glob("*.lla.h5")}
+        go_on(out)
         code, _, said = ended(process)
     assert code, said
     assert "No space left on device" in said
-    reports = [read(path) for path in out.glob("*.lla.h5")]
-    assert 0 < len(reports) < _COUNT, "each whole, and those before it stay"
+    assert 0 < len(before) < COUNT
+    assert {path: path.read_bytes() for path in out.glob("*.lla.h5")} == before, "they stay"
     ballast.unlink()
     assert "skipped" in completed(problem, out)
     assert indexed(out) == peaceful

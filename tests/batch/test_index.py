@@ -16,49 +16,11 @@ import xarray
 from scipy import stats
 
 import lla
-from lla.batch.index import Entry, write_index
+from lla.batch.index import write_index
 from lla.errors import ReportError
 from lla.estimate import Estimate
 from lla.report import seal
-from tests.plots import build
-
-LOSSES = [2.0, 1.5, 1.2, 1.0, 0.9, 0.85, 0.8]
-SHARP = [9.0, 9.1, 8.9, 9.05, 8.95, 40.0, 9.0]
-HALF = [0.1] * 6 + [50.0]
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Seven epochs with the sixth sharp, one of other data, one failed, one damaged."""
-    folder = tmp_path_factory.mktemp("batch")
-    base = build.report(landscape=None, saliency=None, stability=None, sharpness=None)
-    for at, (loss, sharp, half) in enumerate(zip(LOSSES, SHARP, HALF, strict=True), start=1):
-        lla.write(told(base, f"runs/epoch_{at}.pt", loss, sharp, half), folder / f"e{at}.lla.h5")
-    other = told(base, "runs/epoch_8.pt", 0.7, 9.0, 0.1)
-    data = {**base.provenance["data"], "sha256": "f00d"}
-    lla.write(replace(other, provenance={**base.provenance, "data": data}), folder / "e8.lla.h5")
-    (folder / "e9.lla.h5").write_bytes(b"nothing")
-    return folder
-
-
-def told(base, path, loss, sharp, half):
-    results = {
-        "baseline": replace(base.results["baseline"], value=build.exact(loss)),
-        "spectrum": replace(
-            base.results["spectrum"],
-            lambda_max=build.certified(sharp, half),
-            effective_rank=Estimate.missing("not asked for"),
-        ),
-    }
-    return replace(base, results=results, checkpoint=replace(base.checkpoint, path=path))
-
-
-def entries():
-    found = [
-        Entry(f"epoch_{at}", f"runs/epoch_{at}.pt", f"e{at}.lla.h5", "done") for at in range(1, 10)
-    ]
-    failed = Entry("=cmd|' /C'!A0", "runs/x.pt", "x.lla.h5", "failed", 'no such\nfile, "x"', "look")
-    return [*found, failed]
+from tests.batch.epochs import HALF, LOSSES, SHARP, entries
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from lla_cli.main import app
 from typer.testing import CliRunner, Result
+
+from lla.analyses.registry import available
 
 QUICK = [
     "--set=spectrum.steps=40",
@@ -371,6 +374,17 @@ def test_reports_and_checkpoints_taken_for_each_other(samples: Path) -> None:
     unknown = lla("plot", "digits_mlp.lla.h5", "--only=landscape,spectrun")
     assert unknown.exit_code == 2
     assert "no figure 'spectrun'" in unknown.stderr
+
+
+def test_a_dry_run_names_what_it_cannot_predict(samples: Path, monkeypatch) -> None:
+    silent = replace(available()["baseline"], work="")
+    monkeypatch.setitem(available(), "baseline", silent)
+    words = ["analyze", str(samples / "digits_mlp.pt"), "--dry-run", "--only=baseline,stability"]
+    done = CliRunner().invoke(app, words)
+    assert "baseline   not predicted, and not in the sum" in done.stdout, done.stdout
+    document = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert document["unpredicted"] == ["baseline"]
+    assert list(document["stages"]) == ["stability"]
 
 
 def test_a_dry_run_computes_and_writes_nothing(samples: Path, tmp_path: Path, monkeypatch) -> None:

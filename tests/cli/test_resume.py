@@ -23,10 +23,12 @@ from typer.testing import CliRunner, Result
 import lla
 import lla.analyses.saliency.run as saliency
 from lla.analyses.landscape.evaluation import Linear
+from lla.analyses.registry import available
 from lla.report import storage
 from lla.report.parts import Parts
 
-ALL = ["baseline", "spectrum", "stability", "sharpness", "landscape", "saliency"]
+ALL = [name for name, entry in available().items() if not entry.needs]
+BEFORE = ALL.index("landscape")  # which is the one that is interrupted
 NET = "nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(32, 3)"
 
 
@@ -51,7 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("m.toml").write_text(
         "schema = 1\n[model]\nfactory = 'nets.py:net'\n[data]\nsource = 'd.npz'\n[training]\n"
         "lr = 0.1\nbatch_size = 5\nsamples = 20\n[run]\nmethod = 'reverse'\ntogether = 1\n"
-        "[spectrum]\nsteps = 30\nprobes = 4\n[landscape]\npoints = 5\n[stability]\n"
+        "[spectrum]\nsteps = 30\nprobes = 4\n[landscape]\npoints = 5\nworkers = 1\n[stability]\n"
         "max_batches = 12\n[sharpness]\nmax_pairs = 4\nmax_batches = 4\n[saliency]\nrandomize = 1\n"
     )
 
@@ -169,17 +171,17 @@ def test_a_run_that_was_stopped_goes_on(computed: list[str]) -> None:
     with broken(Linear, "__call__", KeyboardInterrupt(), after=9):
         done = run("--set=run.together=1")
     assert done.exit_code == 130
-    assert taken(computed) == ["baseline", "spectrum", "stability", "sharpness", "landscape"]
+    assert taken(computed) == ALL[: BEFORE + 1]
     reason, remedy = done.stderr.strip().splitlines()[-2:]
     assert reason == (
-        "lla: interrupted; no report was written; 4 of 6 analyses are done and kept in "
-        "m.lla.h5.parts"
+        f"lla: interrupted; no report was written; {BEFORE} of {len(ALL)} analyses are done and "
+        "kept in m.lla.h5.parts"
     )
     assert remedy == "     go on with: lla analyze m.pt --no-html --set=run.together=1"
     done = run("--set=run.together=1")
     assert done.exit_code == 0, done.stderr
-    assert taken(computed) == ["landscape", "saliency"]
-    assert "spectrum: taken from the interrupted run" in done.stderr
+    assert taken(computed) == ALL[BEFORE:]
+    assert "spectrum: taken from an earlier run" in done.stderr
     assert not list(Path().glob("*.parts"))
     assert numbers("m.lla.h5") == numbers("whole.lla.h5")
     # Without a Lanczos run: its eigenvectors were kept.
@@ -224,11 +226,11 @@ def test_a_fresh_run_that_was_stopped_stays_fresh(computed: list[str]) -> None:
     with broken(Linear, "__call__", KeyboardInterrupt()):
         done = run("--fresh")
     reason, remedy = done.stderr.strip().splitlines()[-2:]
-    assert "m.lla.h5 is as it was; 4 of 6 analyses are done" in reason
+    assert f"m.lla.h5 is as it was; {BEFORE} of {len(ALL)} analyses are done" in reason
     assert remedy.endswith("go on with: lla analyze m.pt --no-html")
     taken(computed)
     assert run().exit_code == 0
-    assert taken(computed) == ["landscape", "saliency"]
+    assert taken(computed) == ALL[BEFORE:]
     assert run().exit_code == 0
     assert taken(computed) == []
 
@@ -296,7 +298,9 @@ def test_a_full_disk_costs_the_parts_or_the_report_but_not_both(
     with broken(storage, "replacing", full):  # it fills up before the report
         done = run()
     assert done.exit_code == 5
-    assert "m.lla.h5 is as it was; 6 of 6 analyses are done and kept in" in done.stderr
+    assert (
+        f"m.lla.h5 is as it was; {len(ALL)} of {len(ALL)} analyses are done and kept" in done.stderr
+    )
     assert "make room there, then go on with: lla analyze m.pt" in done.stderr
     assert Path("m.lla.h5").read_bytes() == before
     taken(computed)

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from lla.curvature.ways import kernels_of
 from lla.team import share_of
 
 T = TypeVar("T")
@@ -63,7 +65,11 @@ class ThreadTeam:
 
 
 def on_ranks(size: int, action: Callable[[Any], T], kind: type[ThreadTeam] = ThreadTeam) -> list[T]:
-    """What an action gives on each of some ranks; an error of one breaks the others' waiting."""
+    """What an action gives on each of some ranks; an error of one breaks the others' waiting.
+
+    Ranks that are threads share torch's flags: they are set once around all of them, so that what
+    each saves and gives back is the same, in whatever order they do it.
+    """
     barrier, held = threading.Barrier(size), [None] * size
 
     def run(rank: int) -> T:
@@ -73,7 +79,7 @@ def on_ranks(size: int, action: Callable[[Any], T], kind: type[ThreadTeam] = Thr
             barrier.abort()
             raise
 
-    with ThreadPoolExecutor(size) as pool:
+    with kernels_of("same"), sdpa_kernel(SDPBackend.MATH), ThreadPoolExecutor(size) as pool:
         waiting = [pool.submit(run, rank) for rank in range(size)]
         errors = [one.exception() for one in waiting]
         for error in errors:

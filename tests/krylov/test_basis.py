@@ -90,3 +90,42 @@ def test_rows_are_orthonormal_where_normalizing_enlarges_rounding() -> None:
     assert len(made) == 3
     gram = torch.cat([known, made]) @ torch.cat([known, made]).T
     torch.testing.assert_close(gram, torch.eye(5, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("on_host", [False, True])
+def test_rows_kept_in_float32_are_what_products_are_made_of(
+    monkeypatch: pytest.MonkeyPatch, on_host: bool
+) -> None:
+    """Rows are rounded once; every sum over them is of float64 products of the rounded rows."""
+    monkeypatch.setattr("lla.krylov.basis._ROWS", 3)
+    monkeypatch.setattr("lla.krylov.basis._CONVERTED", 40)
+    given = rows_of(0, 9)
+    basis = Basis(SIZE, CPU, on_host=on_host, kind=torch.float32)
+    kept = torch.cat([basis.append(given[:5].clone()), basis.append(given[5:].clone())])
+    assert torch.equal(kept, given.float().double())
+    assert torch.equal(basis.matrix(), kept)
+    block = rows_of(2, 4)
+    exact = {"rtol": 0.0, "atol": 1e-15}
+    torch.testing.assert_close(basis.project(block), kept @ block.T, **exact)
+    turn = rows_of(3, 2, 9)
+    torch.testing.assert_close(basis.combine(turn), turn @ kept, **exact)
+    places = [slice(0, 2), slice(5, 6), slice(6, SIZE)]
+    over = torch.cat([kept[:, place] for place in places], dim=1)
+    torch.testing.assert_close(basis.gram(places), over @ over.T, **exact)
+    whole = block.clone()
+    coordinates = basis.remove(block)
+    torch.testing.assert_close(coordinates.T @ kept + block, whole, **exact)
+    assert float((block @ kept.T).abs().max()) < 1e-14  # "twice" undoes the rows' rounding
+    basis.compress(turn)
+    torch.testing.assert_close(basis.matrix(), (turn @ kept).float().double(), rtol=0, atol=1e-8)
+
+
+def test_a_block_may_be_spent() -> None:
+    mixed = rows_of(0, 3) + rows_of(1, 3)
+    rows, factors = orthonormalized(mixed, 0.0)
+    spent = mixed.clone()
+    again, same = orthonormalized(spent, 0.0, spend=True)
+    assert again.data_ptr() == spent.data_ptr()
+    torch.testing.assert_close(again, rows, rtol=0, atol=1e-14)
+    torch.testing.assert_close(torch.from_numpy(same).T @ again, mixed, rtol=0, atol=1e-14)
+    torch.testing.assert_close(torch.from_numpy(factors).T @ rows, mixed, rtol=0, atol=1e-14)

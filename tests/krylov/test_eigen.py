@@ -197,3 +197,72 @@ def test_no_curvature_at_all_has_converged() -> None:
     assert pairs.values.tolist() == [0.0] * 5
     assert pairs.tolerance == 0.0
     assert pairs.converged.all()
+
+
+class Single:
+    """A matrix that is multiplied in float32, as a network's Hessian is."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        self.matrix, self.size, self.device = matrix.float(), len(matrix), matrix.device
+        self.eps = torch.finfo(torch.float32).eps
+
+    def __call__(self, vectors: torch.Tensor) -> torch.Tensor:
+        return (vectors.float() @ self.matrix).double()
+
+
+@pytest.mark.parametrize("rows", [9, 1 << 30])
+def test_a_basis_in_float32_is_as_good_as_products_in_float32(rows: int) -> None:
+    """What it costs is of the size of the products' own rounding, restarted or not."""
+    matrix, truth = rotated(SPECTRUM), np.array([7.0, 2.5, -1.5])
+    search = Search(2, 1, 1e-4, 300, rows=rows)
+    found = {
+        kind: extreme_eigenpairs(
+            Single(matrix), draw_gaussian(len(matrix)), replace(search, kind=kind)
+        )
+        for kind in (torch.float64, torch.float32)
+    }
+    for pairs in found.values():
+        assert pairs.converged.all()
+        np.testing.assert_allclose(pairs.values, truth, rtol=3e-6)
+    pairs = found[torch.float32]
+    if rows < 100:
+        assert pairs.krylov.basis.rows <= rows
+    # Certified values are of unit vectors, whatever the basis was kept in: at the upper end never
+    # above the largest eigenvalue, at the lower never below the smallest, to float64's rounding.
+    np.testing.assert_allclose(pairs.vectors.norm(dim=1).numpy(), 1.0, rtol=1e-14)
+    sure = certified(pairs, MatrixOperator(matrix), one_by_one=True)
+    assert (np.abs(sure.values - truth) <= sure.residuals + 1e-13).all()
+    assert sure.values[0] <= 7.0 + 1e-13
+    assert sure.values[2] >= -1.5 - 1e-13
+    assert sure.residuals.max() < 1e-3
+
+
+def test_pairs_certified_singly_are_in_order_with_their_residuals() -> None:
+    matrix = rotated(SPECTRUM)
+    operator, pairs = pairs_of(SPECTRUM)
+    # In a wrong order, and a little off.
+    order = [1, 0, 2, 4, 3]
+    vectors = pairs.vectors[order] + 1e-4 * pairs.vectors[[2, 3, 4, 0, 1]]
+    vectors /= vectors.norm(dim=1, keepdim=True)
+    asked: list[int] = []
+
+    def multiply(block: torch.Tensor) -> torch.Tensor:
+        asked.append(len(block))
+        return operator(block)
+
+    found = certified(replace(pairs, vectors=vectors.clone()), multiply, one_by_one=True)
+    assert asked == [1] * 5
+    assert (np.diff(found.values) < 0).all()
+    np.testing.assert_allclose(found.values, [7.0, 2.5, 1.0, -0.4, -1.5], atol=1e-6)
+    rest = found.vectors @ matrix - torch.from_numpy(found.values)[:, None] * found.vectors
+    np.testing.assert_allclose(found.residuals, rest.norm(dim=1).numpy(), rtol=1e-9)
+
+
+def test_a_run_may_give_up_rows_when_it_has_ended() -> None:
+    """What is left is a Krylov relation all the same, and holds the wanted pairs."""
+    _, pairs = pairs_of(SPECTRUM, kept=8, products=60)
+    assert pairs.krylov.basis.rows == 7  # five, and one more at each end
+    assert relation_error(rotated(SPECTRUM), pairs.krylov) < 1e-12
+    whole = pairs_of(SPECTRUM, products=60)[1]
+    np.testing.assert_allclose(pairs.values, whole.values, rtol=1e-12)
+    np.testing.assert_allclose(pairs.residuals, whole.residuals, atol=1e-12)

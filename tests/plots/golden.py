@@ -8,12 +8,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from lla_plots import summary
+from lla_plots import courses, summary
 from lla_plots.draw import draw, render
+from lla_plots.style import drawn_at
 from matplotlib.text import Text
 from PIL import Image
 
-from tests.plots import build
+from tests.plots import build, build_courses
 
 FOLDER = Path(__file__).parent / "golden"
 DPI = 72
@@ -60,6 +61,8 @@ SOME = {
     "stability_series": ("stability_series", watched, 180.0),
 }
 
+OF_BATCH = "courses"  # no figure of a report
+
 
 @cache
 def names():
@@ -67,7 +70,7 @@ def names():
     wide = {name: (name, 180.0) for name in _drawn(report, "", 180.0)}
     narrow = {f"{name}_column": (name, 85.0) for name in COLUMNS}
     some = {name: (of, width) for name, (of, _, width) in SOME.items()}
-    return {**wide, **narrow, **some}
+    return {**wide, **narrow, **some, OF_BATCH: (OF_BATCH, 180.0)}
 
 
 @cache
@@ -87,6 +90,9 @@ def figure(name):
     of, width = names()[name]
     if of == "summary":
         return _summary()
+    if name == OF_BATCH:
+        with drawn_at(width):
+            return courses.figure(*build_courses.drawn())
     if name in SOME:
         return _drawn(SOME[name][1], of.partition("_")[0], width)[of]
     return _drawn(report, "", width)[of]

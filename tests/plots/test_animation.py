@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lla_plots import animation, landscape
+from lla_plots import animation, landscape, maps
 from lla_plots.animation import animate, frames
 from PIL import Image
 
@@ -33,12 +33,12 @@ def test_each_frame_shows_one_checkpoint_more_and_the_last_the_still_figures_way
     result = landscape_with()
     ways, said = [], []
     for figure in frames(result, CAPTION):
-        (line,) = [line for line in figure.axes[0].lines if line.get_gid() == landscape.TRAJECTORY]
+        (line,) = [line for line in figure.axes[0].lines if line.get_gid() == maps.TRAJECTORY]
         ways.append(np.array(line.get_data()).T)
         said.append(texts(figure))
     assert [len(way) for way in ways] == [1, 2, 3, 4]
     still = landscape.figures(result, CAPTION)["landscape_contour"].axes[0]
-    (line,) = [line for line in still.lines if line.get_gid() == landscape.TRAJECTORY]
+    (line,) = [line for line in still.lines if line.get_gid() == maps.TRAJECTORY]
     np.testing.assert_array_equal(ways[-1], np.array(line.get_data()).T)
     np.testing.assert_array_equal(ways[1], result.trajectory.coordinates[:2])
     assert "2 of 4 · b.pt · epoch 1 · loss 1.5 · on the plane 1.6" in said[1]

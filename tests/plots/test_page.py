@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from lla_cli import options
-from lla_plots import advice
 from lla_plots.advice import steps
+from lla_plots.commands import PROBLEM
 from lla_plots.page import html, write_html
 from lla_plots.words import spectrum as words_spectrum
 from lla_plots.words import stability
@@ -242,10 +242,44 @@ def test_advice_where_nothing_is_open():
     assert steps(report)[0].text.startswith("Nothing is left open")
 
 
+def test_an_advised_command_asks_the_same_question():
+    """What the command line gave the same analysis stands in the advised command, and no more."""
+    stated = {
+        "spectrum.steps": (80, "command line"),
+        "spectrum.max_probes": (200, "command line"),  # what the advice raises
+        "spectrum.eigenvectors": (True, "command line"),
+        "spectrum.largest": (3, "recipe"),  # which says so again
+        "landscape.points": (9, "command line"),
+    }
+    configuration: dict = {}
+    for path, (value, _) in stated.items():
+        section, _, key = path.partition(".")
+        configuration.setdefault(section, {})[key] = value
+    report = build.report(
+        spectrum=build.spectrum(trace=build.sampled(17.0, converged=False)),
+        stability=build.stability(lr=None),
+    )
+    provenance = {
+        **report.provenance,
+        "configuration": configuration,
+        "origins": {path: origin for path, (_, origin) in stated.items()},
+        "command": ["lla", "analyze", "runs/net.pt", "--seed", "7"],
+    }
+    found = commands(replace(report, provenance=provenance))
+    wanted = "lla spectrum runs/net.pt --seed 7 --steps 80 --eigenvectors --max-probes 800"
+    assert wanted in found
+    assert "lla stability runs/net.pt --seed 7 --lr LEARNING_RATE" in found
+    provenance["command"] = ["lla", "analyze", "runs/net.pt", "--set", "spectrum.steps=80"]
+    found = commands(replace(report, provenance=provenance))
+    assert (
+        "lla spectrum runs/net.pt --set spectrum.steps=80 --eigenvectors --max-probes 800" in found
+    )
+
+
 def test_every_option_that_states_the_problem_is_repeated():
     for setting in options.SETTINGS:
         if setting.panel in ("Model and data", "Training, for stability", "Computation"):
-            assert setting.name in advice._PROBLEM, setting.name
+            assert setting.name in PROBLEM, setting.name
 
 
 def test_the_most_pressing_comes_first():

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
-from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lla.curvature import gradient, operator_of
 from lla.errors import ProblemError
@@ -29,16 +26,6 @@ def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-12) -
 def stated(name: str, chunk: int) -> Problem:
     found = case(name)
     return from_objects(found.module, found.data, found.loss, batch_size=chunk, dtype="float64")
-
-
-@pytest.fixture(autouse=True)
-def flags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Ranks that are threads share torch's flags: set once for all of them."""
-    monkeypatch.setattr("lla.curvature.operators.kernels_of", lambda precision: nullcontext())
-    monkeypatch.setattr("lla.problem.problem.sdpa_kernel", lambda backend: nullcontext())
-    monkeypatch.setattr("lla.problem.problem._without_cudnn", nullcontext)
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 @pytest.mark.parametrize("name", CASES)

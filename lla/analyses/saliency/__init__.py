@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lla.analyses.analysis import Analysis, Compared, Config, Remedy
-from lla.analyses.fields import Plot, array, group, groups, metric
+from lla.analyses.fields import array, group, groups, metric
 from lla.analyses.saliency.names import Aggregation, MethodName, Virtual, parse_pair
+from lla.analyses.saliency.results import (
+    CurvatureMaps,
+    Deletion,
+    LayerCurvature,
+    PairMaps,
+    Randomization,
+    Ranking,
+    SaliencyMap,
+    Sheet,
+)
 from lla.analyses.spectrum import EIGENPAIRS
 
 if TYPE_CHECKING:
@@ -124,114 +134,6 @@ class SaliencyConfig(Config):
 
 
 @dataclass(frozen=True)
-class SaliencyMap:
-    """The maps of one layer."""
-
-    plot = Plot(signal="raw", axes=(".", ".", "."))
-
-    raw: np.ndarray = array(
-        "what location u adds, aggregated over channels", ("image", "row", "column")
-    )
-    normalized: np.ndarray = array("scaled to [0, 1] per image", ("image", "row", "column"))
-    degenerate: np.ndarray = array("whether the map is constant", ("image",))
-
-
-@dataclass(frozen=True)
-class PairMaps:
-    """The maps of another virtual layer with another aggregation."""
-
-    combined: np.ndarray = array("the layers' maps combined", ("image", "y", "x"))
-    class_sensitivity: Estimate = metric("rank correlation of most- and least-likely-class maps")
-    agreement: Estimate = metric("rank correlation with the main maps")
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """Maps of some images for each of some classes."""
-
-    shown: np.ndarray = array("places of the images among those above", ("shown",))
-    classes: np.ndarray = array("classes that are explained", ("class",))
-    maps: np.ndarray = array(
-        "the layers' maps combined, at most 64 pixels a side", ("shown", "class", "row", "column")
-    )
-
-
-@dataclass(frozen=True)
-class Randomization:
-    """Maps as weights are drawn anew from the output down (Adebayo et al. 2018)."""
-
-    names: tuple[str, ...] = array("the last module drawn anew", ("depth",))
-    correlation: np.ndarray = array("rank correlation with the checkpoint's maps", ("depth",))
-    low: np.ndarray = array("its lower bound", ("depth",))
-    high: np.ndarray = array("its upper bound", ("depth",))
-    beyond: np.ndarray = array(
-        "the same, given what maps of untrained networks have in common", ("depth",)
-    )
-    beyond_low: np.ndarray = array("its lower bound", ("depth",))
-    beyond_high: np.ndarray = array("its upper bound", ("depth",))
-
-
-@dataclass(frozen=True)
-class Deletion:
-    """Probability of the explained class as pixels are taken away, or given."""
-
-    share: np.ndarray = array("share of the pixels", ("share",))
-    deletion: np.ndarray = array("taken away, in the map's order; mean over images", ("share",))
-    deletion_low: np.ndarray = array("its lower bound", ("share",))
-    deletion_high: np.ndarray = array("its upper bound", ("share",))
-    insertion: np.ndarray = array("given, in the map's order; mean over images", ("share",))
-    insertion_low: np.ndarray = array("its lower bound", ("share",))
-    insertion_high: np.ndarray = array("its upper bound", ("share",))
-    random_deletion: np.ndarray = array("taken away in a random order", ("share",))
-    random_insertion: np.ndarray = array("given in a random order", ("share",))
-
-
-@dataclass(frozen=True)
-class LayerCurvature:
-    """A layer's share of the slope along eigenvectors, location by location."""
-
-    raw: np.ndarray = array(
-        "g_uᵀẏ_u, how the loss moves as the layer's weights do",
-        ("direction", "image", "row", "column"),
-        units="loss",
-    )
-
-
-@dataclass(frozen=True)
-class CurvatureMaps:
-    """Where images push along eigenvectors of the Hessian, and what makes their loss sharp."""
-
-    eigenvalues: np.ndarray = array("eigenvalues", ("direction",), units="loss")
-    residuals: np.ndarray = array("their residuals", ("direction",), units="loss")
-    maps: np.ndarray = array(
-        "shares of vᵀ∇L_i, with their signs", ("direction", "image", "y", "x"), units="loss"
-    )
-    slopes: np.ndarray = array("vᵀ∇L_i of each image's loss", ("direction", "image"), units="loss")
-    elsewhere: np.ndarray = array(
-        "the part of it from parameters that act at no place", ("direction", "image"), units="loss"
-    )
-    sharpness: np.ndarray = array(
-        "vᵀH_iv of each image's loss along the first", ("image",), units="loss"
-    )
-    sharpness_maps: np.ndarray = array(
-        "its derivative by each pixel", ("image", "channel", "y", "x"), units="loss/input"
-    )
-    layers: Mapping[str, LayerCurvature] = groups("maps by layer", LayerCurvature)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Samples by their own sharpness along the first eigenvector, the sharpest first."""
-
-    sample: np.ndarray = array("positions in the split", ("sample",))
-    sharpness: np.ndarray = array("vᵀH_iv of the sample's own loss", ("sample",), units="loss")
-    shown: np.ndarray = array("places in this ranking: sharpest, then flattest", ("shown",))
-    images: np.ndarray = array("those samples", ("shown", "channel", "y", "x"))
-    targets: np.ndarray | None = array("their class", ("shown",))
-    predicted: np.ndarray = array("their predicted class", ("shown",))
-
-
-@dataclass(frozen=True)
 class SaliencyResult:
     """Saliency maps of some images, and what they are worth."""
 
@@ -245,6 +147,13 @@ class SaliencyResult:
     randomized: Estimate = metric("rank correlation with maps of networks with random weights")
     randomized_beyond: Estimate = metric(
         "the same, given what maps of untrained networks have in common; 0 if weights decide"
+    )
+    randomized_on_ink: Estimate = metric("the first among the pixels of ink alone, in drawings")
+    untrained_agreement: Estimate = metric(
+        "rank correlation of untrained networks' maps with each other: what needs no training"
+    )
+    image_agreement: Estimate = metric(
+        "rank correlation of the maps with a blur of the image: what needs no network"
     )
     deletion_gain: Estimate = metric(
         "how much lower the deletion curve is than in a random order; larger is better"

@@ -45,6 +45,17 @@ class Captured:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.shapes: list[tuple[int, int]] = []
+        self._versions: list[tuple[str, torch.Tensor, int]] = []
+
+    def keep(self, name: str, tensor: torch.Tensor) -> None:
+        """Remember in which state a module's output or input was kept without a copy."""
+        self._versions.append((name, tensor, tensor._version))
+
+    def changed(self) -> frozenset[str]:
+        """Modules whose output or input an in-place operation has changed since it was kept."""
+        return frozenset(
+            name for name, tensor, before in self._versions if tensor._version != before
+        )
 
     def named(self) -> dict[str, Call]:
         """The calls by name; those of a module that is called several times have numbers."""
@@ -62,11 +73,15 @@ class Captured:
 
 @contextmanager
 def captured(
-    module: nn.Module, among: Collection[str] | None = None, *, inputs: bool = False
+    module: nn.Module,
+    among: Collection[str] | None = None,
+    *,
+    inputs: bool = False,
+    copies: Collection[str] | None = None,
 ) -> Iterator[Captured]:
     """Outputs of modules in one forward pass, in the order in which their calls end.
 
-    Each output is passed on as a copy, so that an in-place operation after it
+    An output is passed on as a copy, so that an in-place operation after it
     (``ReLU(inplace=True)``) leaves the captured tensor as it was; with ``inputs`` so is each input.
     The hooks are removed at the end, after an error too.
 
@@ -74,6 +89,8 @@ def captured(
         module: The network.
         among: Names of modules to capture, without ``@``; None for all that make features.
         inputs: Whether inputs are kept as well.
+        copies: Names of the modules that this is done for; None for all. What others' outputs and
+            inputs are worth, :meth:`Captured.changed` says afterwards.
     """
     found = Captured()
     handles = []
@@ -85,6 +102,9 @@ def captured(
                 return None
             given_first = given[0] if given and isinstance(given[0], torch.Tensor) else None
             found.calls.append(Call(name, part, first, given_first))
+            if copies is not None and name not in copies:
+                found.keep(name, first)
+                return None
             copy = first.clone()
             return copy if rest is None else (copy, *rest)
 
@@ -94,11 +114,17 @@ def captured(
         if isinstance(output, torch.Tensor) and output.ndim == 4:
             found.shapes.append((int(output.shape[-2]), int(output.shape[-1])))
 
-    def keep_input(part: nn.Module, given: tuple[object, ...]) -> object:
-        if given and isinstance(given[0], torch.Tensor):
+    def keep_input(name: str) -> object:
+        def hook(part: nn.Module, given: tuple[object, ...]) -> object:
+            if not given or not isinstance(given[0], torch.Tensor):
+                return None
+            if copies is not None and name not in copies:
+                found.keep(name, given[0])
+                return None
             # What follows in place would change it under the captured one.
             return (given[0].clone(), *given[1:])
-        return None
+
+        return hook
 
     try:
         for name, part in module.named_modules():
@@ -107,7 +133,7 @@ def captured(
                 handles.append(part.register_forward_hook(note_shape))
             if name and chosen:
                 if inputs:
-                    handles.append(part.register_forward_pre_hook(keep_input))
+                    handles.append(part.register_forward_pre_hook(keep_input(name)))
                 handles.append(part.register_forward_hook(remember(name)))
         yield found
     finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from lla.analyses.saliency import Deletion, Randomization, SaliencyConfig, Sheet
 from lla.analyses.saliency.curves import area, baseline_of, curves, ink_of
@@ -19,9 +20,10 @@ from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
 from lla.problem import Problem
 
-__all__ = ["Shown", "deletion", "ink", "meta", "noise", "randomization", "sheet"]
+__all__ = ["Shown", "blurred", "deletion", "ink", "meta", "noise", "randomization", "sheet"]
 
 _SHEET_IMAGES, _SHEET_SIDE = 10, 64
+_NO_DRAWINGS = "fewer than two images are drawings on a plain background with a map"
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,20 @@ def noise(shown: Shown) -> Estimate:
     return shown.averaged(np.mean(found, axis=0), how)
 
 
-def randomization(shown: Shown) -> tuple[Randomization | None, Estimate, Estimate]:
-    """Maps as weights are drawn anew; the two correlations where all of them are."""
+def randomization(shown: Shown) -> tuple[Randomization | None, dict[str, Estimate]]:
+    """Maps as weights are drawn anew; correlations where all are, by the result's fields."""
     draws = shown.config.randomize
+    names = ("randomized", "randomized_beyond", "randomized_on_ink", "untrained_agreement")
     if not draws:
-        off = Estimate.missing("it was not asked for: --randomize 3")
-        return None, off, off
+        return None, dict.fromkeys(names, Estimate.missing("it was not asked for: --randomize 3"))
+    drawn = ink_of(shown.images)
     found = cascade(
         shown.problem.module,
         shown.explainer,
         shown.images,
         shown.classes,
         shown.plain,
+        drawn,
         seed=shown.workspace.seed,
         draws=draws,
     )
@@ -106,7 +110,22 @@ def randomization(shown: Shown) -> tuple[Randomization | None, Estimate, Estimat
     given = f"{how}, given the mean map of {OTHERS} other untrained networks"
     beyond = [shown.averaged(values, given) for values in found.beyond]
     group = Randomization(found.names, *_columns(straight), *_columns(beyond))
-    return group, straight[-1], beyond[-1]
+    on_ink = (
+        shown.averaged(found.within, f"{how}, ranks among the pixels of ink")
+        if int(drawn.flatten(1).any(1).sum()) > 1
+        else Estimate.missing(_NO_DRAWINGS)
+    )
+    alike = shown.averaged(found.untrained, f"{how}, with {OTHERS} other untrained networks")
+    return group, dict(zip(names, (straight[-1], beyond[-1], on_ink, alike), strict=True))
+
+
+def blurred(shown: Shown) -> Estimate:
+    """How the maps agree with a blur of the image, which no network has made."""
+    flat = shown.images.flatten(2)
+    away = (flat - flat.median(2, keepdim=True).values).abs().sum(1)
+    outline = F.avg_pool2d(away.view(len(away), 1, *shown.images.shape[2:]), 3, 1, 1)[:, 0]
+    what = "distance from the image's median, averaged over 3 × 3 pixels"
+    return shown.averaged(rank_correlations(shown.plain, outline), what)
 
 
 def _columns(values: list[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,8 +178,7 @@ def ink(shown: Shown) -> tuple[Estimate, Estimate]:
     whole = mass.flatten(1).sum(1)
     known = (count > 0) & (whole > 0)
     if int(known.sum()) < 2:
-        why = "fewer than two images are drawings on a plain background with a map"
-        return Estimate.missing(why), Estimate.missing(why)
+        return Estimate.missing(_NO_DRAWINGS), Estimate.missing(_NO_DRAWINGS)
     share = (mass * drawn).flatten(1).sum(1) / torch.where(known, whole, 1.0)
     nan = torch.full_like(share, math.nan)
     what = "ink: farther from the background than half the image's range"

@@ -26,6 +26,7 @@ def contributions(
     geometry: Geometry,
     wanted: frozenset[Wanted],
     arena: Arena | None = None,
+    of_x: Reduced | None = None,
     of_g: Reduced | None = None,
 ) -> Reduced:
     """Sums, squares and extremes of e_u = g_u ⊗ x_u at each location u of the output.
@@ -36,14 +37,15 @@ def contributions(
         geometry: Of the convolution.
         wanted: What is asked.
         arena: Memory for intermediate values, nothing of which is in use.
-        of_g: What is asked of all channels of the gradient, if it is known.
+        of_x: What is asked of all channels of the input, if it is known.
+        of_g: The same of the gradient.
 
     Returns:
         Of shape (n, 1, H, W).
     """
     arena = arena or Arena()
     if geometry.groups == 1:
-        of_x = over_channels(x, wanted, arena)
+        of_x = over_channels(x, wanted, arena) if of_x is None else of_x
         of_g = over_channels(g, wanted, arena) if of_g is None else of_g
         arena.clear()
         return products(windowed(of_x, geometry, arena), of_g, arena)

@@ -97,6 +97,7 @@ def explainer_of(
         more += all_pairs(real=real) if text == "all" else (parse_pair(text),)
     # A chunk of an evaluation fits the memory, with its gradient.
     at_once = min(config.at_once, problem.data.chunk)
-    wanted = Wanted(method, config.layers, tuple(dict.fromkeys(more)), at_once)
+    by_activity = config.layer_weights == "activation"
+    wanted = Wanted(method, config.layers, tuple(dict.fromkeys(more)), at_once, by_activity)
     score = Score(config.score, problem.objective.loss)
     return Explainer(score, wanted, config.combine, config.layer_weights, count, problem.team)

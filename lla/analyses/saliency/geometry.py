@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -27,6 +27,8 @@ class Geometry:
         dilation: Along both axes.
         groups: Into how many groups the channels are cut.
         mode: What lies in the padding, as :func:`torch.nn.functional.pad` calls it.
+        spread: How far apart the input's pixels are laid along both axes, zeros between: the stride
+            of a transposed convolution, which is one of stride 1 over such an input.
     """
 
     kernel: tuple[int, int] = (1, 1)
@@ -35,9 +37,38 @@ class Geometry:
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
     mode: str = "constant"
+    spread: tuple[int, int] = (1, 1)
+
+    def reaching(self, seen: torch.Size, made: torch.Size) -> Geometry:
+        """The same with as much padding behind as an output has: a caller may choose its size.
+
+        Args:
+            seen: The input's shape.
+            made: The output's.
+        """
+        if self.spread == (1, 1):
+            return self
+        above, _, left, _ = self.padding
+        before = (above, left)
+        below, right = (
+            made[axis - 2]
+            + self.dilation[axis] * (self.kernel[axis] - 1)
+            - (seen[axis - 2] - 1) * self.spread[axis]
+            - 1
+            - before[axis]
+            for axis in (0, 1)
+        )
+        return replace(self, padding=(above, below, left, right))
 
     def padded(self, x: torch.Tensor) -> torch.Tensor:
         """The input with its padding."""
+        if self.spread != (1, 1):
+            rows, columns = (
+                (size - 1) * by + 1 for size, by in zip(x.shape[-2:], self.spread, strict=False)
+            )
+            wide = x.new_zeros(*x.shape[:-2], rows, columns)
+            wide[..., :: self.spread[0], :: self.spread[1]] = x
+            x = wide
         if not any(self.padding):
             return x
         above, below, left, right = self.padding
@@ -67,9 +98,14 @@ def _shifts(
 
 
 def geometry_of(layer: nn.Module) -> Geometry | None:
-    """The geometry of a Conv2d, or of a linear layer over tokens (1×1); None for other layers."""
+    """The geometry of a Conv2d, plain or transposed, or of a linear layer over tokens (1×1).
+
+    None for other layers.
+    """
     if isinstance(layer, nn.Linear):
         return Geometry()
+    if isinstance(layer, nn.ConvTranspose2d):
+        return _transposed(layer)
     if not isinstance(layer, nn.Conv2d):
         return None
     kernel, dilation = _two(layer.kernel_size), _two(layer.dilation)
@@ -86,6 +122,23 @@ def geometry_of(layer: nn.Module) -> Geometry | None:
     return Geometry(kernel, _two(layer.stride), cast(Any, padding), dilation, layer.groups, mode)
 
 
+def _transposed(layer: nn.ConvTranspose2d) -> Geometry:
+    """At each location of the output, the input's pixels that reach it."""
+    kernel, dilation, cut = (
+        _two(layer.kernel_size),
+        _two(layer.dilation),
+        _two(cast(Any, layer.padding)),
+    )
+    rows, columns = (
+        wide * (size - 1) - less for size, wide, less in zip(kernel, dilation, cut, strict=True)
+    )
+    more = _two(layer.output_padding)
+    padding = (rows, rows + more[0], columns, columns + more[1])
+    return Geometry(
+        kernel, padding=padding, dilation=dilation, groups=layer.groups, spread=_two(layer.stride)
+    )
+
+
 def _two(value: tuple[int, ...]) -> tuple[int, int]:
     return int(value[0]), int(value[-1])
 
@@ -96,4 +149,13 @@ def windowed(of: Reduced, geometry: Geometry, arena: Arena, *, padded: bool = Fa
         of = of.added(lambda _, part: geometry.padded(part))
     if geometry.kernel == (1, 1) and geometry.stride == (1, 1):
         return of
-    return of.added(lambda name, part: geometry.windows(part, COMBINED[name], arena))
+    if of.positive is None or of.negative is None or of.square is None:
+        return of.added(lambda name, part: geometry.windows(part, COMBINED[name], arena))
+    # One pass less: all squares are those of the positive and of the negative ones.
+    found = replace(of, square=None).added(
+        lambda name, part: geometry.windows(part, COMBINED[name], arena)
+    )
+    assert found.positive is not None
+    assert found.negative is not None
+    whole = torch.add(found.positive, found.negative, out=arena.take(found.positive))
+    return replace(found, square=whole)

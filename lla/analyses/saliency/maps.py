@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from lla.analyses.saliency.capture import Call, captured
+from lla.analyses.saliency.capture import Call, Captured, captured
 from lla.analyses.saliency.geometry import geometry_of
 from lla.analyses.saliency.layers import (
     grids_of,
@@ -18,21 +19,20 @@ from lla.analyses.saliency.layers import (
     module_names,
     refuse_unknown,
 )
-from lla.analyses.saliency.memory import Arena
 from lla.analyses.saliency.names import INPUT, METHODS, Method, Pair
-from lla.analyses.saliency.phases import Layer, grad_cam, phase_maps
+from lla.analyses.saliency.phases import Layer
+from lla.analyses.saliency.sharing import made_of
 from lla.analyses.saliency.tokens import Grid, spatial
 from lla.errors import ConfigurationError
 from lla.problem import Batch
-from lla.problem.crew import shared_out
 from lla.team import ALONE, Team
 
 __all__ = ["Maps", "Network", "Wanted", "as_numpy", "layer_maps"]
 
 _DECIDING = 4
-_WORTH_SHARING = 1 << 18  # numbers of all layers
 
-_Made = tuple[torch.Tensor, ...]
+# Modules by network whose outputs or inputs in-place operations change.
+_IN_PLACE: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 ScoreFunction = Callable[[nn.Module, Batch], torch.Tensor]
 
@@ -78,12 +78,14 @@ class Wanted:
         layers: Layers by name; if empty, the method's place.
         more: Further pairs, from the same passes.
         at_once: Images in one pass.
+        activity: Whether layers' activity is asked for as well.
     """
 
     method: Method = METHODS["normgrad"]
     layers: tuple[str, ...] = ()
     more: tuple[Pair, ...] = ()
     at_once: int = 32
+    activity: bool = False
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -108,7 +110,7 @@ class Maps:
     Attributes:
         raw: Of the method, by layer in the order of the forward pass: (n, rows, columns).
         more: Of each further pair, by layer.
-        activity: Mean absolute activation of each image by layer, shape (n,).
+        activity: Mean absolute activation of each image by layer, shape (n,), if asked for.
     """
 
     raw: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -178,9 +180,7 @@ def _of_batch(
 ) -> Maps:
     inputs = images.detach().clone().requires_grad_(True)
     among = module_names(network.module, wanted.names) if wanted.names else None
-    with captured(network.module, among, inputs=wanted.real) as seen, torch.enable_grad():
-        # What follows in place would change the images themselves.
-        total = network.score(score, Batch(inputs.clone(), classes))
+    seen, total = _forward(network, inputs, classes, score, among, wanted)
     calls = seen.named()
     if INPUT not in calls:
         calls[INPUT] = Call(INPUT, network.module, inputs, None)
@@ -202,6 +202,33 @@ def _of_batch(
         chosen = last_of_each_resolution({name: grids[name] for name in names}, depends)
         chosen = chosen[-1:] if wanted.method.at == "last" else chosen
     return _maps_at({name: (calls[name], by_name[name], grids[name]) for name in chosen}, wanted)
+
+
+def _forward(
+    network: Network,
+    inputs: torch.Tensor,
+    classes: torch.Tensor,
+    score: ScoreFunction,
+    among: Collection[str] | None,
+    wanted: Wanted,
+) -> tuple[Captured, torch.Tensor]:
+    """The calls of a forward pass, and the score.
+
+    Copies of all outputs cost a tenth of the passes: only those are made that an in-place operation
+    would have changed. Which these are, a network's first pass shows, and is done again.
+    """
+    copies = _IN_PLACE.get(network.module, frozenset())
+    while True:
+        with (
+            captured(network.module, among, inputs=wanted.real, copies=copies) as seen,
+            torch.enable_grad(),
+        ):
+            # What follows in place would change the images themselves.
+            total = network.score(score, Batch(inputs.clone(), classes))
+        changed = seen.changed()
+        if not changed:
+            return seen, total
+        copies = _IN_PLACE[network.module] = copies | changed
 
 
 def _own_name(name: str, module: nn.Module, calls: Mapping[str, Call]) -> str:
@@ -233,56 +260,15 @@ def _refuse_unused(names: Sequence[str], slopes: Mapping[str, torch.Tensor]) -> 
 
 def _maps_at(chosen: Mapping[str, tuple[Call, torch.Tensor, Grid]], wanted: Wanted) -> Maps:
     layers = {name: _layer(*seen, wanted) for name, seen in chosen.items()}
-    parts = [
-        (name, layer.images(part))
-        for name, layer in layers.items()
-        for part in _cut(len(layer.activation), len(layers))
-    ]
-    found: dict[str, list[_Made]] = {name: [] for name in layers}
-    size = sum(layer.activation.numel() for layer in layers.values())
-    for (name, _), made in zip(
-        parts, _shared([part for _, part in parts], size, wanted), strict=True
-    ):
-        found[name].append(made)
-    joined = {
-        name: [torch.cat(same) for same in zip(*of, strict=True)] for name, of in found.items()
-    }
+    made = made_of(layers, wanted.method, wanted.more, activity=wanted.activity)
     return Maps(
-        {name: of[0] for name, of in joined.items()},
+        {name: of[0] for name, of in made.items()},
         {
-            pair: {name: of[2 + k] for name, of in joined.items()}
+            pair: {name: of[1 + k] for name, of in made.items()}
             for k, pair in enumerate(wanted.more)
         },
-        {name: of[1] for name, of in joined.items()},
+        {name: of[-1] for name, of in made.items()} if wanted.activity else {},
     )
-
-
-def _cut(images: int, layers: int) -> Iterator[slice]:
-    """Enough parts for each thread to have something to do."""
-    parts = 1 if layers >= 2 * torch.get_num_threads() else min(images, torch.get_num_threads())
-    for k in range(parts):
-        yield slice(k * images // parts, (k + 1) * images // parts)
-
-
-def _shared(layers: Sequence[Layer], size: int, wanted: Wanted) -> Iterable[_Made]:
-    """Raw map, activity and further maps of each, made by several threads where that pays.
-
-    A thread for each core: the operations, on blocks that fit its cache, are too short to be
-    shared among cores one by one.
-    """
-    threads = min(torch.get_num_threads(), len(layers))
-    if size < _WORTH_SHARING or layers[0].activation.device.type != "cpu":
-        threads = 1
-    arenas = [Arena() for _ in range(threads)]
-    return shared_out(arenas, lambda arena, layer: _made(layer, wanted, arena), layers)
-
-
-@torch.no_grad()
-def _made(layer: Layer, wanted: Wanted, arena: Arena) -> _Made:
-    own = () if wanted.method.averaged else (wanted.method.pair,)
-    maps = phase_maps(layer, (*own, *wanted.more), arena)
-    first = grad_cam(layer) if wanted.method.averaged else maps[wanted.method.pair]
-    return first, layer.activity(), *(maps[pair] for pair in wanted.more)
 
 
 def _layer(call: Call, slope: torch.Tensor, grid: Grid, wanted: Wanted) -> Layer:

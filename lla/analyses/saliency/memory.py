@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 
-__all__ = ["Arena", "blocks"]
+__all__ = ["Arena", "Layout", "blocks"]
 
-# Numbers of a block: few enough for the caches to hold several of them, many enough for what an
+# Numbers of a block: few enough for the caches to hold some rows of them, many enough for what an
 # operation costs by itself.
-_BLOCK, _BLOCK_ON_GPU = 1 << 18, 1 << 26
+_BLOCK, _BLOCK_ON_GPU = 1 << 17, 1 << 24
+
+
+class Layout(Protocol):
+    """Views of a memory that several layouts share."""
+
+    def begin(self) -> None:
+        """Begin after another layout has used the memory."""
+
+
+L = TypeVar("L", bound=Layout)
 
 
 class Arena:
@@ -24,6 +34,35 @@ class Arena:
     def __init__(self) -> None:
         self._buffers: list[torch.Tensor] = []
         self._next = 0
+        self._memory: torch.Tensor | None = None
+        self._layouts: dict[Hashable, Any] = {}
+        self._last: Hashable = None
+
+    def laid_out(
+        self, like: torch.Tensor, size: int, key: Hashable, make: Callable[[torch.Tensor], L]
+    ) -> L:
+        """Memory of single precision at least, laid out; valid until the next layout.
+
+        Args:
+            like: A tensor of the dtype and on the device.
+            size: Numbers.
+            key: What decides the layout: its many views are made once.
+            make: Makes it of so many numbers.
+        """
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        memory = self._memory
+        fits = memory is not None and (memory.dtype, memory.device) == (dtype, like.device)
+        if memory is None or not fits or len(memory) < size:
+            memory = torch.empty(size, dtype=dtype, device=like.device)
+            self._memory, self._last = memory, None
+            self._layouts.clear()
+        if key not in self._layouts:
+            self._layouts[key] = make(memory[:size])
+        if self._last != key:
+            self._layouts[key].begin()
+        self._last = key
+        found: L = self._layouts[key]
+        return found
 
     def clear(self) -> None:
         """Begin a block: whatever was taken is free again."""
@@ -40,15 +79,6 @@ class Arena:
         found = self._buffers[self._next][:size].view(shape)
         self._next += 1
         return found
-
-    @contextmanager
-    def scope(self) -> Iterator[None]:
-        """What is taken within is free again at its end."""
-        before = self._next
-        try:
-            yield
-        finally:
-            self._next = before
 
 
 def blocks(count: int, size: int, device: torch.device) -> Iterator[slice]:

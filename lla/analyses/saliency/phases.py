@@ -7,7 +7,7 @@ Fong, Ji, Vedaldi, "There and Back Again", CVPR 2020, arXiv 2004.02866, sections
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +53,25 @@ class Layer:
         """The same of some images."""
         given = None if self.input is None else self.input[part]
         return Layer(self.activation[part], self.gradient[part], given, self.geometry)
+
+    def kind(self) -> tuple[object, ...]:
+        """What layers have to share to be taken together: shapes, type, geometry."""
+        given = None if self.input is None else (self.input.shape, self.input.dtype)
+        return self.activation.shape, self.activation.dtype, given, self.geometry
+
+    @staticmethod
+    def joined(layers: Sequence[Layer]) -> Layer:
+        """Layers of one kind as one, each the images behind those before."""
+        first = layers[0]
+        if len(layers) == 1:
+            return first
+        inputs = [layer.input for layer in layers if layer.input is not None]
+        return Layer(
+            torch.cat([layer.activation for layer in layers]),
+            torch.cat([layer.gradient for layer in layers]),
+            torch.cat(inputs) if inputs else None,
+            first.geometry,
+        )
 
     def activity(self) -> torch.Tensor:
         """Mean absolute activation of each image, shape (n,)."""
@@ -120,9 +139,13 @@ def _real(
     if layer.input is None or layer.geometry is None:
         raise ValueError("the layer is no convolution")
     x, g = layer.input, _divided(layer.gradient, factors["g"])
+    geometry = layer.geometry.reaching(x.shape, g.shape)
     extremes: frozenset[Wanted] = frozenset({"extremes"})
-    factor = _factor(over_channels(x, extremes, arena))
-    found = contributions(_divided(x, factor), g, layer.geometry, wanted, arena, of_g)
+    alone = geometry.groups > 1  # else all channels are one group, and what is of it is kept
+    of_x = over_channels(x, extremes if alone else wanted | extremes, arena)
+    factor = _factor(of_x)
+    known = (None, of_g) if alone or factor is not None else (of_x, of_g)
+    found = contributions(_divided(x, factor), g, geometry, wanted, arena, *known)
     return found, _times(factor, factors["g"])
 
 

@@ -10,7 +10,6 @@ mean map of other untrained networks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from lla.analyses.saliency.ranks import partial_correlations, rank_correlations
 from lla.problem import Batch
 from lla.problem.forward import outputs_of
 from lla.problem.objective import copied
-from lla.seeding import permutation
+from lla.seeding import generator, permutation
 
 __all__ = ["Cascade", "cascade", "depths_of", "draw_anew"]
 
@@ -42,11 +41,15 @@ class Cascade:
         names: The last module drawn anew at each depth; "" before the first.
         correlation: Rank correlation with the checkpoint's map, shape (depths, n).
         beyond: The same given the mean map of other untrained networks, shape (depths, n).
+        within: The correlation among some pixels, with all weights drawn anew, shape (n,).
+        untrained: That of such maps with the other untrained networks' maps, shape (n,).
     """
 
     names: tuple[str, ...]
     correlation: np.ndarray
     beyond: np.ndarray
+    within: np.ndarray
+    untrained: np.ndarray
 
 
 def depths_of(
@@ -88,9 +91,8 @@ def _initialized(part: nn.Module, name: str, seed: int, draw: int) -> bool:
     anew: Any = copied(part).cpu()
     if not callable(getattr(anew, "reset_parameters", None)):
         return False
-    digest = hashlib.sha256(f"{seed}/randomization {name}/{draw}".encode()).digest()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        torch.manual_seed(generator(seed, f"randomization {name}", draw).initial_seed())
         try:
             anew.reset_parameters()
         except TypeError:  # it wants arguments that nobody knows
@@ -105,6 +107,7 @@ def cascade(
     images: torch.Tensor,
     classes: torch.Tensor,
     plain: torch.Tensor,
+    among: torch.Tensor,
     *,
     seed: int,
     draws: int,
@@ -117,6 +120,7 @@ def cascade(
         images: Shape (n, C, H, W).
         classes: Shape (n,).
         plain: The checkpoint's maps, shape (n, H, W).
+        among: Some pixels of each, of the same shape.
         seed: Of the run.
         draws: Networks.
     """
@@ -128,7 +132,8 @@ def cascade(
         draw_anew(network, every, seed, draw)
         return explainer(Network(network), images, classes)
 
-    others = torch.stack([untrained(draws + index) for index in range(OTHERS)]).mean(0)
+    each = torch.stack([untrained(draws + index) for index in range(OTHERS)])
+    others = each.mean(0)
     maps = []
     for draw in range(draws):
         network = copied(module)
@@ -146,7 +151,10 @@ def cascade(
             straight[draw, depth + 1] = rank_correlations(plain, found)
             beyond[draw, depth + 1] = partial_correlations(plain, found, others)
     names = ("", *(group[-1] or "the network's own" for group in groups))
-    return Cascade(names, _over_draws(straight), _over_draws(beyond))
+    ends = all_maps[:, -1]
+    within = np.stack([rank_correlations(plain, found, among) for found in ends])
+    alike = np.stack([rank_correlations(found, other) for found in ends for other in each])
+    return Cascade(names, *(_over_draws(of) for of in (straight, beyond, within, alike)))
 
 
 def _over_draws(values: np.ndarray) -> np.ndarray:

@@ -27,13 +27,25 @@ def ranks(maps: torch.Tensor) -> np.ndarray:
     return made
 
 
-def rank_correlations(one: torch.Tensor, other: torch.Tensor) -> np.ndarray:
+def rank_correlations(
+    one: torch.Tensor, other: torch.Tensor, among: torch.Tensor | None = None
+) -> np.ndarray:
     """Spearman's correlation of each image's two maps, shape (n,); NaN where one is constant.
 
     Args:
         one: Maps, shape (n, H, W).
         other: The maps to compare with, of the same shape.
+        among: Which pixels are ranked, of the same shape; fewer than three give NaN.
     """
+    if among is not None:
+        return np.array(
+            [
+                rank_correlations(*(part[kept][None, None] for part in (first, second)))[0]
+                if int(kept.sum()) > 2
+                else math.nan
+                for first, second, kept in zip(one, other, among, strict=True)
+            ]
+        )
     found: np.ndarray = np.clip((ranks(one) * ranks(other)).sum(axis=1), -1.0, 1.0)
     return found
 

@@ -113,7 +113,7 @@ def _checked(shown: checks.Shown, maps: Maps, explainer: Explainer) -> dict[str,
         return full.combined(of, images.shape, pair)
 
     meta, meta_sensitivity, meta_agreement = checks.meta(shown)
-    randomization, randomized, beyond = checks.randomization(shown)
+    randomization, drawn_anew = checks.randomization(shown)
     curves, lower, higher = checks.deletion(shown)
     on_ink, uniform = checks.ink(shown)
     confidence = shown.workspace.confidence
@@ -123,8 +123,8 @@ def _checked(shown: checks.Shown, maps: Maps, explainer: Explainer) -> dict[str,
         ),
         "meta_class_sensitivity": meta_sensitivity,
         "meta_agreement": meta_agreement,
-        "randomized": randomized,
-        "randomized_beyond": beyond,
+        **drawn_anew,
+        "image_agreement": checks.blurred(shown),
         "deletion_gain": lower,
         "insertion_gain": higher,
         "noise_agreement": checks.noise(shown),
@@ -199,6 +199,9 @@ _METRICS = (
     "meta_agreement",
     "randomized",
     "randomized_beyond",
+    "randomized_on_ink",
+    "untrained_agreement",
+    "image_agreement",
     "deletion_gain",
     "insertion_gain",
     "noise_agreement",

@@ -121,5 +121,6 @@ def _vectors(problem: Problem, found: Spectrum) -> Vectors:
 
 
 def _diagonal(probes: Probes) -> Diagonal:
+    assert probes.diagonal is not None
     value, stderr = probes.diagonal
     return Diagonal(value=value.cpu().numpy(), stderr=stderr.cpu().numpy())

@@ -17,7 +17,8 @@ from lla.analyses.shared import BASE_EVALUATION
 from lla.analyses.spectral import spectral
 from lla.analyses.spectrum import SpectrumConfig
 from lla.analyses.stability import ANALYSIS, StabilityConfig
-from lla.analyses.stability.conditions import Curvature, TrainingRun, gradient_descent_rule
+from lla.analyses.stability.condition import Curvature, TrainingRun
+from lla.analyses.stability.conditions import gradient_descent_rule
 from lla.analyses.stability.series import BETWEEN_NOTES, TrainingSeries
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate

@@ -9,7 +9,7 @@ import torch
 
 from lla.analyses.sampling import PILOT, draws_until
 from lla.analyses.stability import ANALYSIS, StabilityConfig
-from lla.analyses.stability.conditions import TrainingRun
+from lla.analyses.stability.condition import TrainingRun
 from lla.analyses.workspace import Workspace
 from lla.curvature import batch_curvature
 from lla.estimate import Estimate, mean_of

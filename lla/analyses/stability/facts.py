@@ -9,7 +9,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from lla.analyses.shared import BASE_EVALUATION, GRADIENT
 from lla.analyses.spectral import spectral
-from lla.analyses.stability.conditions import TrainingRun
+from lla.analyses.stability.condition import TrainingRun
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
 from lla.problem import Problem

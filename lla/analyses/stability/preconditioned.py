@@ -9,7 +9,7 @@ import torch
 
 from lla.analyses.estimates import Spectrum, extreme_estimate
 from lla.analyses.spectral import spectral
-from lla.analyses.stability.conditions import ADAPTIVE, TrainingRun
+from lla.analyses.stability.condition import ADAPTIVE, TrainingRun
 from lla.analyses.workspace import Workspace
 from lla.estimate import Estimate
 from lla.krylov import Scaled, Search, certified, extreme_eigenpairs

@@ -10,25 +10,27 @@ from lla.analyses.spectral import spectral
 from lla.analyses.stability import BatchSizes, Conditions, StabilityConfig, StabilityResult
 from lla.analyses.stability.along import along
 from lla.analyses.stability.batches import batch_sharpness
-from lla.analyses.stability.conditions import (
+from lla.analyses.stability.condition import (
     ADAPTIVE,
     FULL,
     Condition,
     Curvature,
     TrainingRun,
+    excluded_with_noise,
+    smallest_limit,
+)
+from lla.analyses.stability.conditions import (
     adaptive_rule,
     batch_sharpness_rule,
-    excluded_with_noise,
     gradient_descent_rule,
-    smallest_limit,
     trace_frobenius_rule,
     trace_rule,
 )
 from lla.analyses.stability.facts import distance_from_minimum, interpolation, training_run
+from lla.analyses.stability.noise import SampleCurvature
 from lla.analyses.stability.preconditioned import preconditioned_largest
 from lla.analyses.stability.sampled import sample_curvature
 from lla.analyses.stability.stochastic import (
-    SampleCurvature,
     alignment,
     alignment_rule,
     directions_rule,

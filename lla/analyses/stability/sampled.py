@@ -15,9 +15,9 @@ from lla.analyses.spectral import spectral
 from lla.analyses.stability import StabilityConfig
 from lla.analyses.stability.ascent import ascended
 from lla.analyses.stability.drawn import Draws, all_samples, draw_samples, pair_sums
+from lla.analyses.stability.noise import Directions, Norms, SampleCurvature
 from lla.analyses.stability.nonuniformity import nonuniformity
 from lla.analyses.stability.second_moments import MomentOperator, Rule, Threshold, exact_threshold
-from lla.analyses.stability.stochastic import Directions, Norms, SampleCurvature
 from lla.analyses.workspace import Workspace
 from lla.curvature.samples import SampleForms, Samples
 from lla.curvature.sampling import population
@@ -138,7 +138,7 @@ class _Gathering:
         subset, shares = self._subset(), self.draws.shares.to(self.problem.device)
         vectors = [top]
         seed = self.workspace.seed
-        noise = gaussian(len(top), seed, "ascent", 0).to(top.device)
+        noise = gaussian(len(top), seed, "ascent of samples", 0).to(top.device)
         for share, starts in ((1.0, ()), (self.share, (top,))):
             if share:
                 vectors += ascended(subset, starts, noise, shares, share, self.unit)

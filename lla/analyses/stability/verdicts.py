@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lla.estimate import Estimate, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from lla.analyses.stability.conditions import Condition
+    from lla.analyses.stability.condition import Condition
 
 __all__ = ["judge", "left_open"]
 

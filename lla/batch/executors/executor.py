@@ -20,11 +20,18 @@ class Executor(ABC):
 
     Attributes:
         name: What ``--executor`` calls it.
-        slots: How many jobs it takes at once.
+        slots: How many jobs it takes at once, once it is prepared.
     """
 
     name: ClassVar[str]
     slots: int
+
+    def prepare(self, jobs: Sequence[Job]) -> None:  # noqa: B027
+        """Make ready for these jobs; called once, before the first of them is started.
+
+        Raises:
+            LlaError: They could never be carried out: nothing is begun then.
+        """
 
     @abstractmethod
     def start(self, job: Job) -> None:

@@ -17,8 +17,8 @@ class Options:
             that its nodes share.
         slots: How many jobs run at once; 0: as many as the engine thinks right.
         cpus: Cores that a job gets, and threads that it computes with.
-        gpus: GPUs that a job gets, with Ray also a part of one; None: one where the cluster has
-            any and the settings do not say another device, otherwise none.
+        gpus: GPUs that a job gets, with processes and Ray also a part of one; None: one where there
+            are any and the settings do not say another device, otherwise none.
         address: A running Ray cluster; "": that of ``RAY_ADDRESS``, or a new one on this machine.
         cluster: Where submitit sends jobs: "slurm", or "local" to try it without Slurm.
         slurm: What ``sbatch`` is told beyond that, as keys and values: ("partition", "gpu").

@@ -60,7 +60,7 @@ class RayExecutor(Executor):
         self._session = Session(self._ray, options)
         try:
             self._gpus = self._gpus_of_a_job()
-            self.slots = options.slots or self._fitting()
+            self.slots = options.slots or self._fitting(self._gpus)
         except BaseException:
             self.close()
             raise
@@ -77,17 +77,22 @@ class RayExecutor(Executor):
             )
         return asked
 
-    def _fitting(self) -> int:
+    def prepare(self, jobs: Sequence[Job]) -> None:
+        """Let as many run at once as there are cores for where none of them takes a GPU."""
+        needless = self._options.gpus is None and all(job.device == "cpu" for job in jobs)
+        if needless and not self._options.slots:
+            self.slots = self._fitting(0.0)
+
+    def _fitting(self, gpus: float) -> int:
         there = self._ray.cluster_resources()
         fitting = there.get("CPU", 1.0) / self._options.cpus
-        if self._gpus:
-            fitting = min(fitting, there["GPU"] / self._gpus)
+        if gpus:
+            fitting = min(fitting, there["GPU"] / gpus)
         return max(1, int(fitting))
 
     def start(self, job: Job) -> None:
         """Hand a job to Ray, which begins it where there is room."""
-        device = job.flags.get("run", {}).get("device", "auto")
-        gpus = 0.0 if str(device) == "cpu" and self._options.gpus is None else self._gpus
+        gpus = 0.0 if job.device == "cpu" and self._options.gpus is None else self._gpus
         remote = self._ray.remote(
             num_cpus=self._options.cpus,
             num_gpus=gpus,

@@ -23,7 +23,7 @@ from lla.report.schemas.parts import (
 )
 from lla.report.storage import PROVENANCE_TEXTS
 
-__all__ = ["contents_schema"]
+__all__ = ["DEFS", "contents_schema", "node", "result_schema"]
 
 _NUMBERS = ["number", "integer", "boolean"]
 
@@ -41,7 +41,7 @@ def contents_schema() -> Schema:
         "default": {**TEXT, "description": "the group whose plot is shown first"},
     }
     groups = {analysis.group: _analysis(analysis) for analysis in built_in().values()}
-    root = _node(
+    root = node(
         record(attributes, ["default"]),
         record({}),
         record({**groups, "provenance": _provenance()}, groups),
@@ -56,21 +56,14 @@ def contents_schema() -> Schema:
         "$defs": {
             "estimate": _dataset(["number"], (), _facts(ESTIMATE, ("low", "high", "confidence"))),
             "label": _dataset(["string"], (), _facts(LABEL, ())),
-            "title": _dataset(["string"], (), record({}), description="title of the plot"),
-            "dimension": _dataset(
-                ["number"],
-                ("",),
-                record({}),
-                scale="name",
-                description="no values: it gives the dimension of this name to arrays beside it",
-            ),
+            **DEFS,
         },
     }
 
 
 def _analysis(analysis: Analysis) -> Schema:
     attributes = {"analysis": {"const": analysis.name}}
-    return _result(analysis.result, "NXentry", {"const": analysis.about}, attributes)
+    return result_schema(analysis.result, "NXentry", {"const": analysis.about}, attributes)
 
 
 def _of_another_package() -> Schema:
@@ -78,17 +71,25 @@ def _of_another_package() -> Schema:
     del attributes["additionalProperties"]
     anything = {"type": "object"}
     about = "result of an analysis that another package brings"
-    return _node(attributes, anything, anything, description=about)
+    return node(attributes, anything, anything, description=about)
 
 
-def _node(attributes: Schema, datasets: Schema, groups: Schema, **more: Any) -> Schema:
+def node(attributes: Schema, datasets: Schema, groups: Schema, **more: Any) -> Schema:
+    """The schema of a group."""
     return record({"attributes": attributes, "datasets": datasets, "groups": groups}, **more)
 
 
-def _result(
+def result_schema(
     type: Any, kind: str, title: Schema, more: Mapping[str, Schema] | None = None
 ) -> Schema:
-    """The group of a result."""
+    """The schema of the group of a result.
+
+    Args:
+        type: Dataclass of the result.
+        kind: Its NeXus class.
+        title: Schema of its title.
+        more: Schemas of further attributes.
+    """
     plot: Plot | None = getattr(type, "plot", None)
     attributes = {"NX_class": {"const": kind}, "title": title, **(more or {})}
     datasets: dict[str, Schema] = {}
@@ -110,7 +111,7 @@ def _result(
     derived = _derived(entries(type), plot)
     datasets |= {name: schema for name, (schema, _) in derived.items()}
     optional |= {name for name, (_, needed) in derived.items() if not needed}
-    return _node(
+    return node(
         record(attributes, optional),
         record(datasets, optional),
         record(groups, optional),
@@ -197,7 +198,7 @@ def _facts(known: Mapping[str, Schema], always: tuple[str, ...]) -> Schema:
 
 def _group(entry: Entry) -> Schema:
     kind = "NXdata" if getattr(entry.type, "plot", None) is not None else "NXcollection"
-    return _result(entry.type, kind, {"const": entry.about})
+    return result_schema(entry.type, kind, {"const": entry.about})
 
 
 def _groups(entry: Entry) -> Schema:
@@ -205,8 +206,8 @@ def _groups(entry: Entry) -> Schema:
     attributes = {"NX_class": {"const": "NXcollection"}, "title": {"const": entry.about}}
     if _leads_to_plot(entry):
         attributes["default"] = TEXT
-    parent = _node(record(attributes, ["default"]), record({}), record({}), description=entry.about)
-    parent["properties"]["groups"]["additionalProperties"] = _result(entry.type, kind, TEXT)
+    parent = node(record(attributes, ["default"]), record({}), record({}), description=entry.about)
+    parent["properties"]["groups"]["additionalProperties"] = result_schema(entry.type, kind, TEXT)
     return parent
 
 
@@ -222,7 +223,7 @@ def _verdicts(entry: Entry) -> Schema:
         for name, schema in VERDICT.items()
     }
     attributes = {"NX_class": {"const": "NXcollection"}, "title": {"const": entry.about}}
-    return _node(record(attributes), record(columns), record({}), description=entry.about)
+    return node(record(attributes), record(columns), record({}), description=entry.about)
 
 
 def _provenance() -> Schema:
@@ -236,7 +237,19 @@ def _provenance() -> Schema:
         for name, about in PROVENANCE_TEXTS.items()
     }
     attributes = record({"NX_class": {"const": "NXcollection"}, "title": TEXT})
-    return _node(attributes, record(texts), record({}), description="where it all comes from")
+    return node(attributes, record(texts), record({}), description="where it all comes from")
 
 
 _GROUPS = {"group": _group, "groups": _groups, "verdicts": _verdicts}
+
+DEFS: dict[str, Schema] = {
+    "title": _dataset(["string"], (), record({}), description="title of the plot"),
+    "dimension": _dataset(
+        ["number"],
+        ("",),
+        record({}),
+        scale="name",
+        description="no values: it gives the dimension of this name to arrays beside it",
+    ),
+}
+"""What groups of results refer to."""

@@ -102,7 +102,9 @@ def _worth(result: SaliencyResult) -> Section | None:
         if raw.exists and raw.value >= _DESTROYED:
             said.append(
                 "The first is so large because magnitudes follow what is in the image, whatever "
-                "the weights are."
+                "the weights are: maps of untrained networks have "
+                f"{told(result.untrained_agreement)} with each other, and a blur of the image has "
+                f"{told(result.image_agreement)} with the network's own."
             )
     if gain.exists:
         better = (

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lla.analyses.saliency import maps
+from lla.analyses.saliency import sharing
 from lla.analyses.saliency.maps import Network, Wanted, layer_maps
 from lla.analyses.saliency.names import METHODS, Method, Pair, all_pairs
 from lla.analyses.saliency.targets import Score
@@ -53,7 +53,7 @@ def test_threads_change_nothing(layers, monkeypatch):
     problem = problem_of(Net())
     alone = maps_of(problem, *layers, pairs=all_pairs())
     before = torch.get_num_threads()
-    monkeypatch.setattr(maps, "_WORTH_SHARING", 0)
+    monkeypatch.setattr(sharing, "_WORTH_SHARING", 0)
     try:
         torch.set_num_threads(3)
         shared = maps_of(problem, *layers, pairs=all_pairs())
@@ -97,6 +97,50 @@ def test_a_module_called_twice(inplace):
     with pytest.raises(ConfigurationError, match="'relu' is called 2 times") as told:
         maps_of(problem, "relu")
     assert "relu@1, relu@2" in told.value.remedy
+
+
+class InPlace(nn.Module):
+    """What a ReLU leaves in place of a convolution's output, and a sum of a convolution's input."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.one, self.two = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+        self.head, self.passes = nn.Linear(4, 3), 0
+
+    def forward(self, x):
+        self.passes += 1
+        h = self.one(x)
+        h.relu_()  # no module does it
+        h = h * 1  # the convolution below keeps its input for the backward pass
+        y = self.two(h.clone())
+        y += h
+        return self.head(torch.tanh(y).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layer", ["one", "two"])
+def test_what_is_changed_in_place_is_caught_as_it_was(layer):
+    problem = problem_of(InPlace())
+    net, images = problem.module, problem.data.inputs
+    net.passes = 0
+    real = (Pair("real", "norm"),)
+    found = maps_of(problem, layer, pairs=real)
+    assert net.passes == 2  # the first has shown what to copy
+    again = maps_of(problem, layer, pairs=real)
+    assert net.passes == 3
+    assert torch.equal(again.raw[layer], found.raw[layer])
+    # By hand, without anything in place.
+    a = net.one(images).detach().requires_grad_(True)
+    h = a.relu()
+    b = net.two(h)
+    logits = net.head(torch.tanh(b + h).mean((2, 3)))
+    at = a if layer == "one" else b
+    (g,) = torch.autograd.grad(logits.gather(1, problem.data.targets[:, None]).sum(), at)
+    by_hand = at.detach().norm(dim=1) * g.norm(dim=1)
+    torch.testing.assert_close(found.raw[layer], by_hand, rtol=1e-12, atol=1e-14)
+    if layer == "two":
+        own = h.detach().norm(dim=1) * g.norm(dim=1)
+        torch.testing.assert_close(found.more[real[0]]["two"], own, rtol=1e-12, atol=1e-14)
 
 
 def test_a_shared_module_by_its_second_name():

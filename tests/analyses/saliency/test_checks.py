@@ -12,7 +12,7 @@ from lla.analyses.saliency.curves import area, baseline_of, curves, ink_of
 from lla.analyses.saliency.explaining import explainer_of
 from lla.analyses.saliency.maps import Network
 from lla.analyses.saliency.meta import beside, meta_maps, stepped
-from lla.analyses.saliency.randomization import cascade, depths_of, draw_anew
+from lla.analyses.saliency.randomization import OTHERS, cascade, depths_of, draw_anew
 from lla.analyses.saliency.ranks import averaged, partial_correlations, rank_correlations
 from lla.analyses.saliency.run import run
 from lla.analyses.saliency.targets import Score, classes_to_explain
@@ -100,7 +100,8 @@ def test_weights_are_drawn_anew_from_the_output_down(problem):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     explainer, images, classes, plain = explained(problem)
     state = torch.random.get_rng_state()
-    found = cascade(module, explainer, images, classes, plain, seed=0, draws=2)
+    among = plain > plain.flatten(1).median(1).values[:, None, None]
+    found = cascade(module, explainer, images, classes, plain, among, seed=0, draws=2)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(module.state_dict()[name], value) for name, value in before.items())
     assert found.names == ("", "6", "3", "1", "0")
@@ -120,6 +121,28 @@ def test_weights_are_drawn_anew_from_the_output_down(problem):
         for k in range(6)
     ]
     np.testing.assert_allclose(found.correlation[-1], by_hand, atol=1e-12)
+    within = [
+        np.mean([spearmanr(plain[k][among[k]], one[k][among[k]]).statistic for one in maps])
+        for k in range(6)
+    ]
+    np.testing.assert_allclose(found.within, within, atol=1e-12)
+    others = []
+    for draw in range(2, 2 + OTHERS):
+        net = network().double().eval()
+        net.load_state_dict(before)
+        draw_anew(net, ["6", "3", "1", "0"], 0, draw)
+        others.append(explainer(Network(net), images, classes))
+    alike = [
+        np.mean(
+            [
+                spearmanr(one[k].flatten(), other[k].flatten()).statistic
+                for one in maps
+                for other in others
+            ]
+        )
+        for k in range(6)
+    ]
+    np.testing.assert_allclose(found.untrained, alike, atol=1e-12)
 
 
 def test_drawing_anew_follows_the_class_own_initialization_and_permutes_the_rest():
@@ -324,6 +347,7 @@ def test_a_result_has_every_check(problem):
         "meta_agreement",
         "randomized",
         "randomized_beyond",
+        "untrained_agreement",
         "deletion_gain",
         "noise_agreement",
     )

@@ -28,16 +28,22 @@ def test_maps_fall_on_the_strokes_and_weights_decide_them():
     assert "64 of 64 images" in ink.method
     # What is left of magnitudes without the weights is what the image itself has.
     assert metrics["saliency/randomized_beyond"].value < 0.2
-    assert metrics["saliency/randomized"].value > 0.5
+    raw, alike = metrics["saliency/randomized"], metrics["saliency/untrained_agreement"]
+    assert raw.value > 0.5
+    assert alike.low > raw.high
+    assert metrics["saliency/image_agreement"].low > 0.5
+    assert 0.2 < metrics["saliency/randomized_on_ink"].value < raw.low
     assert metrics["saliency/deletion_gain"].low > 0
     assert metrics["saliency/insertion_gain"].low > 0
 
 
-@pytest.mark.parametrize("method", ["input_x_gradient", "linear"])
+@pytest.mark.parametrize("method", ["input_x_gradient", "linear", "grad_cam", "gradient"])
 def test_randomized_weights_destroy_signed_maps(method):
+    """On the strokes, and gone without the weights, the straight correlation too."""
     settings = {**CHEAP, "randomize": 3, "images": 64, "map": method}
     metrics = saliency_of("digits_cnn.pt", **settings).metrics
     assert abs(metrics["saliency/randomized"].value) < 0.2
+    assert metrics["saliency/ink_share"].low > metrics["saliency/ink_uniform"].high
 
 
 def test_a_stored_map_is_the_product_of_norms(tmp_path):

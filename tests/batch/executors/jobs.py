@@ -63,6 +63,11 @@ def printing():
     return good()
 
 
+def seeing():
+    print("sees", repr(os.environ.get("CUDA_VISIBLE_DEVICES")))
+    return good()
+
+
 def full():
     """The disk is full where this job's report is to be put."""
     replace = os.replace
