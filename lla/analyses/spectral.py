@@ -320,7 +320,8 @@ def _probes(name: OperatorName, problem: Problem, workspace: Workspace) -> Probe
         known,
         ProbePlan(
             *(config.probes, steps, together, config.nodes),
-            diagonal=config.diagonal,
+            # Numbers do not depend on it: it is left out where a vector of P numbers counts.
+            diagonal=not plan.tight or config.diagonal,
             kind=known.basis.kind,
             on_host=plan.tight and plan.on_host,
         ),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,6 +236,11 @@ def test_full_batches_reduce_to_gradient_descent() -> None:
         limit = gradient_descent_factor(rule) / top
         assert exact_rule(run, known).max_lr.value == PRECISE(limit, rel=1e-8)
         assert eigenvector_rule(run, known).max_lr.value == pytest.approx(limit, rel=1e-6)
+    assert run.rule.looks_ahead
+    assert known.directions is not None
+    rounded = replace(known.directions, squares=known.directions.mean**2 * (1 + 1e-14))
+    found = eigenvector_rule(run, replace(known, directions=rounded))
+    assert found.max_lr.value == pytest.approx(limit, rel=1e-6)
     norms = norms_rule(run_of(5, 5), known).max_lr.value
     assert norms == PRECISE(2 * np.trace(mean) / (mean**2).sum(), rel=1e-8)
 

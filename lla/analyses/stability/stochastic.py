@@ -141,8 +141,10 @@ def alignment_rule(run: TrainingRun, known: SampleCurvature) -> Condition:
 def _along(run: TrainingRun, known: Directions, index: int) -> tuple[float, float]:
     """The limit that X = vvᵀ sets, and its standard error from the samples left out."""
     p, shift = run.share, run.weight_decay
-    beyond = float(known.squares[index] - known.mean[index] ** 2)
-    spread = math.sqrt(max(beyond, 0.0))
+    square = float(known.mean[index]) ** 2
+    beyond = float(known.squares[index]) - square
+    # An eigenvector has none but for rounding, which would set Nesterov's limit beyond its range.
+    spread = math.sqrt(beyond) if beyond > 10 * known.rounding * square else 0.0
 
     def limit(mean: float, variance: float) -> float:
         centre = mean + shift
