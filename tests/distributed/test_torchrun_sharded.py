@@ -61,7 +61,7 @@ def test_a_run_that_is_stopped_goes_on(
     assert f"go on with: torchrun --nproc-per-node {before} -m lla_cli spectrum m.pt" in told
     done = lla(after, tmp_path, *SHARED)
     assert done.code == 0, done.err
-    assert "baseline: taken from the interrupted run" in done.err
+    assert "baseline: taken from an earlier run" in done.err
     assert differences(numbers(tmp_path / "m.lla.h5"), whole, relative=1e-10) == []
     assert left(tmp_path) == sorted([*PROBLEM, "m.lla.h5"])
 

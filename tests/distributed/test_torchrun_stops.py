@@ -37,7 +37,7 @@ def goes_on(folder: Path, ranks: int, taken: list[str], whole: dict) -> None:
     """The same command on so many ranks takes what was done, and gives the whole."""
     done = lla(ranks, folder, *COMMAND[:-1])
     assert done.code == 0, done.err
-    told = re.findall(r"^ +(\w+): taken from the interrupted run$", done.err, re.MULTILINE)
+    told = re.findall(r"^ +(\w+): taken from an earlier run$", done.err, re.MULTILINE)
     assert told == taken
     assert differences(numbers(folder / "m.lla.h5"), whole, relative=1e-10) == []
     assert left(folder) == sorted([*PROBLEM, "m.lla.h5"])
