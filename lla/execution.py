@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import torch
@@ -22,8 +21,10 @@ from lla.problem.sharded import ShardedProblem
 from lla.progress import Progress
 from lla.settings import Settings
 from lla.team import ALONE, Team
+from lla.watching import physical_memory
 
 _OF_FEW_VECTORS = {"baseline", "spectrum"}
+_SKETCHED = 3  # vectors of a probe that sketches hold
 _OTHERS = 8  # vectors of length P that other analyses hold
 
 __all__ = ["followed", "measured", "memory_of", "numbers_of", "sections_of", "workspace_of"]
@@ -157,7 +158,7 @@ def _needs(workspace: Workspace) -> Needs:
     """What a run is going to hold."""
     spectrum = workspace.config("spectrum", SpectrumConfig)
     wanted = spectrum.largest + spectrum.smallest
-    sketched = 3 * spectrum.probes if spectrum.trace_method != "hutchinson" else 0
+    sketched = _SKETCHED * spectrum.probes if spectrum.trace_method != "hutchinson" else 0
     return Needs(
         rows=spectrum.max_steps + spectrum.probes * (spectrum.nodes // 2),
         least_rows=3 * wanted + spectrum.block,
@@ -174,4 +175,4 @@ def _needs(workspace: Workspace) -> Needs:
 def _half_of_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory // 2)
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return physical_memory() // 2

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Watch", "give_back", "memory_in_use", "peak_of_process"]
+__all__ = [
+    "Watch",
+    "give_back",
+    "memory_in_use",
+    "peak_of_process",
+    "peak_resident",
+    "physical_memory",
+]
 
 _EVERY = 0.002  # seconds between looks
 _UNKNOWN = 400 << 20
@@ -33,10 +40,20 @@ def peak_of_process(device: torch.device) -> int:
 
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    return peak_resident()
+
+
+def peak_resident() -> int:
+    """The most bytes of the host's memory that this process has held so far."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def physical_memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Watch:

@@ -121,9 +121,10 @@ def _version(name: str) -> str:
 
 
 def _memory() -> str:
-    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    free = os.sysconf("SC_AVPHYS_PAGES")
-    return f"{pages * size / (1 << 30):.1f} GiB, {free * size / (1 << 30):.1f} GiB unused now"
+    from lla.watching import physical_memory
+
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"{physical_memory() / (1 << 30):.1f} GiB, {free / (1 << 30):.1f} GiB unused now"
 
 
 def _speed() -> str:

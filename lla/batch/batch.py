@@ -23,7 +23,7 @@ from lla.checkpoint import Trust, recognize, split_scheme
 from lla.errors import LlaError, ReportError, ReportInUseError
 from lla.report.lock import Lock
 from lla.report.storage import about, refuse_target
-from lla.settings import gather, resolve
+from lla.settings import COMMAND_LINE, gather, resolve
 from lla.sources import Layers, Source
 
 __all__ = ["Batch", "Terms"]
@@ -174,7 +174,7 @@ class Batch:
 
 def _names(wanted: Sequence[Wanted], terms: Terms) -> list[str]:
     """A name for each, once the settings for all are known to be right."""
-    resolve([Source("command line", terms.flags)], terms.environment)
+    resolve([Source(COMMAND_LINE, terms.flags)], terms.environment)
     return names_of(wanted)
 
 
@@ -246,7 +246,7 @@ def _as_before(row: Row, journal: Journal) -> Row:
 
 def _job(one: Wanted, name: str, folder: Path, terms: Terms) -> Job:
     layers = Layers()
-    for values, origin in ((one.values, one.origin), (terms.flags, "command line")):
+    for values, origin in ((one.values, one.origin), (terms.flags, COMMAND_LINE)):
         for section, keys in values.items():
             layers.add(section, keys, origin)
     named = bool(split_scheme(one.checkpoint)[0])

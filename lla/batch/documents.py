@@ -9,16 +9,15 @@ from typing import Any
 
 from lla.batch.batch import Batch
 from lla.batch.entry import Written
+from lla.batch.layout import SCHEMA
 from lla.batch.reading import Index, Metric
 from lla.batch.runner import Row
 from lla.estimate import finite_or_none
 
-__all__ = ["BATCH", "INDEX", "SAID", "batch_document", "index_document"]
+__all__ = ["BATCH", "SAID", "batch_document", "index_document"]
 
 BATCH = "lla-batch/1"
 """Schema of what ``lla batch --json`` prints."""
-INDEX = "lla-index/1"
-"""Schema of what ``lla show --json`` prints of an index; its file has the same."""
 SAID = ("seconds", "reason", "remedy", "exit_code", "peak")
 """What of a job's outcome is told; None before there is any."""
 
@@ -54,7 +53,7 @@ def index_document(index: Index) -> dict[str, Any]:
     rows = [{**row, "verdicts": json.loads(row["verdicts"])} for row in _rows(index.checkpoints)]
     names = index.checkpoints.name
     return {
-        "schema": INDEX,
+        "schema": SCHEMA,
         "index": index.path,
         "index_sha256": index.sha256 or None,
         "checkpoints": rows,

@@ -13,6 +13,7 @@ from typing import Any
 from lla.analyses.checkpoints import checkpoints_of
 from lla.checkpoint import split_scheme, stem_of
 from lla.errors import ConfigurationError
+from lla.settings import COMMAND_LINE
 
 __all__ = ["Wanted", "meant_by", "names_of", "without_repetitions"]
 
@@ -35,7 +36,7 @@ class Wanted:
     name: str = ""
     recipe: str | None = None
     values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    origin: str = "command line"
+    origin: str = COMMAND_LINE
 
 
 def meant_by(targets: Sequence[str]) -> list[Wanted]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from lla.batch.job import Job, Outcome, Status
 from lla.batch.reported import Written
 from lla.errors import AnalysisFailedError, InterruptedRunError, LlaError
+from lla.watching import peak_resident
 
 __all__ = ["run"]
 
@@ -40,7 +40,7 @@ def run(job: Job, stop: Callable[[], None] = lambda: None) -> Outcome:
 
 
 def _ended(status: Status, begun: float, error: LlaError | None = None) -> Outcome:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_resident()
     seconds = round(time.perf_counter() - begun, 3)
     if error is None:
         return Outcome(status, seconds, peak=peak)

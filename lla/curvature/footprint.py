@@ -11,8 +11,6 @@ from lla.curvature.names import Needs
 
 __all__ = ["Footprint", "Sizes"]
 
-_SKETCHED = 3  # vectors of a probe that sketches hold
-
 
 @dataclass(frozen=True)
 class Sizes:

@@ -23,7 +23,7 @@ from lla.errors import ConfigurationError, NoSecondDerivativeError
 from lla.problem import Problem
 from lla.watching import memory_in_use
 
-__all__ = ["Costs", "Needs", "Plan", "make_plan", "memory_in_use", "planned", "unmeasured"]
+__all__ = ["Costs", "Plan", "make_plan", "planned", "unmeasured"]
 
 _FLOAT = 8
 _PROBED = 32

@@ -17,7 +17,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,14 +29,8 @@ __all__ = ["blocks_of", "recomputing", "within_block"]
 _LEAST = 2  # blocks: one alone would have to be held whole
 
 
-class _Block(NamedTuple):
-    """How a block is called, but for its tensors.
-
-    Attributes:
-        call: The outputs of tensors: the block's inputs, then its parameters, in a flat list.
-    """
-
-    call: Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
+_Block = Callable[[Sequence[torch.Tensor]], tuple[torch.Tensor, ...]]
+"""A block's outputs as a function of its tensors: its inputs, then its parameters, in one list."""
 
 
 class _Here(threading.local):
@@ -72,7 +66,7 @@ class _Forward(torch.autograd.Function):
         ctx.block = block
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        return block.call(tensors)
+        return block(tensors)
 
     @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor | None) -> Any:
@@ -131,7 +125,7 @@ def _gradients(
 ) -> list[torch.Tensor | None]:
     """Gradients of Σ ȳ · y by the leaves that are wanted, None for others."""
     with _passing():
-        outputs = block.call(leaves)  # type: ignore[arg-type]
+        outputs = block(leaves)  # type: ignore[arg-type]
         return _by(leaves, wanted, zip(outputs, slopes, strict=True), graph=graph)
 
 
@@ -186,7 +180,7 @@ def _recomputed(module: nn.Module, forward: Callable[..., Any]) -> Callable[...,
         for place in places:
             flat[place] = None  # what is held of the inputs is held once, by autograd
         apply: Any = _Forward.apply
-        outputs = apply(_Block(call), *given, *named.values())
+        outputs = apply(call, *given, *named.values())
         return pytree.tree_unflatten(list(outputs), structure[0])
 
     return run

@@ -6,7 +6,6 @@ holds is measured, which is the same for equal shares.
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import torch
 
 from lla.curvature.hessian import gradient
 from lla.curvature.measuring import Costs
-from lla.curvature.names import Method, Precision
-from lla.curvature.plan import Needs, Plan
+from lla.curvature.names import Method, Needs, Precision
+from lla.curvature.plan import Plan
 from lla.curvature.sharded import ShardedHessian
 from lla.curvature.ways import Way, kernels_of
 from lla.errors import ConfigurationError
 from lla.problem.sharded import ShardedProblem
+from lla.watching import memory_in_use, physical_memory
 
 __all__ = ["make_sharded_plan"]
 
@@ -115,8 +115,6 @@ class _Budget:
     @classmethod
     def of(cls, problem: ShardedProblem, memory: int, needs: Needs) -> _Budget:
         """What is left beside the shares, one layer and the vectors."""
-        from lla.curvature.plan import memory_in_use
-
         team, one = problem.team, problem.home == problem.device
         vectors = needs.vectors * _FLOAT * problem.space.size
         used = memory_in_use(problem.device) + _COPIES * _FLOAT * problem.shards.layout.share
@@ -125,8 +123,7 @@ class _Budget:
         if one:
             return cls(used, vectors, own - vectors, own - vectors, one)
         machines = team.gather(platform.node())
-        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        mine = physical // 2 // machines.count(platform.node())
+        mine = physical_memory() // 2 // machines.count(platform.node())
         host = mine - memory_in_use(problem.home) - vectors
         return cls(used, vectors, own, host, one)
 

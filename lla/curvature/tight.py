@@ -8,7 +8,6 @@ it is counted beforehand (:mod:`lla.curvature.footprint`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from lla.curvature.recomputing import blocks_of, recomputing
 from lla.curvature.ways import Way, kernels_of
 from lla.problem import Problem
 from lla.problem.inputs import leaves
-from lla.watching import Watch, give_back, memory_in_use
+from lla.watching import Watch, give_back, memory_in_use, physical_memory
 
 __all__ = ["Tight", "fitted", "later_libraries", "precise_bytes", "sizes_of"]
 
@@ -180,8 +179,9 @@ def _bounded(problem: Problem, needs: Needs, ranks: int) -> Needs:
     if problem.device.type != "cuda":
         return needs
     row = problem.theta.itemsize * -(-problem.space.size // ranks)
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return replace(needs, rows=max(needs.pairs, min(needs.rows, int(_HOST * physical / row))))
+    return replace(
+        needs, rows=max(needs.pairs, min(needs.rows, int(_HOST * physical_memory() / row)))
+    )
 
 
 def _shared_out(found: Footprint, memory: int, chunks: int) -> Footprint:

@@ -43,8 +43,7 @@ def command_for(report: Report, analysis: str, flags: Mapping[str, Any]) -> str:
     place = shlex.quote(path) if path else "CHECKPOINT"
     options = [f"--{name.replace('_', '-')} {value}" for name, value in flags.items()]
     stated = list(_stated(report, set(flags) - {"set"}))
-    raised = [str(flags[name]) for name in ("set",) if name in flags]
-    own = _own(report, analysis, {*flags, *_set([*stated, *raised], analysis)})
+    own = _own(report, analysis, {*flags, *_set([*stated, str(flags.get("set", ""))], analysis)})
     words = [shlex.quote(word) for word in (*stated, *own)]
     return " ".join(("lla", analysis, place, *words, *options))
 

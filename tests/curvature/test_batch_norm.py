@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 import lla
 from lla.curvature import EmpiricalFisher, GaussNewton, Hessian, MonteCarloFisher, Way, gradient
-from lla.curvature.plan import Needs, make_plan, planned
+from lla.curvature.names import Needs
+from lla.curvature.plan import make_plan, planned
 from lla.errors import ConfigurationError, ProblemError
 from lla.problem import Problem, from_objects
 from tests.oracles import CASES, columns

@@ -11,7 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from lla.api import analyze
 from lla.curvature import GaussNewton, Hessian, Way
-from lla.curvature.plan import Needs, make_plan
+from lla.curvature.names import Needs
+from lla.curvature.plan import make_plan
 from lla.errors import NoSecondDerivativeError
 from lla.problem import Problem, from_objects
 from tests.oracles import columns

@@ -12,10 +12,12 @@ from torch import nn
 
 from lla.api import analyze
 from lla.curvature import Hessian
-from lla.curvature.plan import Needs, Plan, make_plan, memory_in_use, planned, unmeasured
+from lla.curvature.names import Needs
+from lla.curvature.plan import Plan, make_plan, planned, unmeasured
 from lla.curvature.sampling import groups_of, sampling_error
 from lla.errors import ConfigurationError
 from lla.problem import Batch, from_objects
+from lla.watching import memory_in_use
 
 NEEDS = Needs(rows=60, least_rows=10, vectors=10)
 GIB = 1 << 30

@@ -7,7 +7,8 @@ from torch import nn
 
 from lla.api import analyze
 from lla.curvature import GaussNewton, Hessian, Way
-from lla.curvature.plan import Needs, make_plan
+from lla.curvature.names import Needs
+from lla.curvature.plan import make_plan
 from lla.curvature.ways import in_precision, kernels_of
 from lla.errors import ConfigurationError
 from lla.problem import from_objects

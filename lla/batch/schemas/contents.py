@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lla.batch.layout import SCHEMA, OverEpochs, OverRows, Own, Words
-from lla.report.schemas.contents import DEFS, node, result_schema
+from lla.report.schemas.contents import DEFS, node, result_schema, root_attributes
 from lla.report.schemas.parts import DIALECT, TEXT, Schema, record
 
 __all__ = ["contents_schema"]
@@ -16,15 +16,8 @@ _IN_UNITS = ("value", "low", "high", "value_errors")
 
 def contents_schema() -> Schema:
     """The schema of an index's contents."""
-    attributes = {
-        "NX_class": {"const": "NXroot", "description": "NeXus class"},
-        "lla_schema": {"const": SCHEMA, "description": "version of this format"},
-        "creator": {"const": "lla", "description": "what wrote the file"},
-        "creator_version": {**TEXT, "description": "version of lla that wrote the file"},
-        "file_name": {"const": "index.h5", "description": "name under which it was written"},
-        "HDF5_Version": {**TEXT, "description": "version of libhdf5 that wrote the file"},
-        "default": {**TEXT, "description": "the group whose plot is shown first"},
-    }
+    name = {"const": "index.h5", "description": "name under which it was written"}
+    attributes = root_attributes(SCHEMA, {"file_name": name})
     own = result_schema(Own, "NXcollection", {"const": Own.about})
     root = node(record(attributes, ["default"]), record({}), record({"index": own}))
     root["properties"]["groups"]["additionalProperties"] = {"$ref": "#/$defs/analysis"}

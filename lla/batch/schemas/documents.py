@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from lla.analyses.fields import Entry, entries
-from lla.batch.documents import BATCH, INDEX, SAID
-from lla.batch.layout import Checkpoints, Numbers, Outliers, Trends, Words
+from lla.batch.documents import BATCH, SAID
+from lla.batch.layout import SCHEMA, Checkpoints, Numbers, Outliers, Trends, Words
 from lla.batch.trends import Verdict
 from lla.estimate import OUTCOMES
 from lla.report.schemas.parts import COUNT, DIALECT, NUMBER, TEXT, Schema, one_of, record
@@ -91,7 +91,7 @@ def index_schema() -> Schema:
     columns = {name: column for name, column in _of(Outliers).items() if name != "row"}
     outlier = record({"name": {**TEXT, "description": "the checkpoint's name"}, **columns})
     parts = {
-        "schema": {"const": INDEX, "description": "version of this format"},
+        "schema": {"const": SCHEMA, "description": "version of this format"},
         "index": {**TEXT, "description": "the HDF5 file"},
         "index_sha256": {
             "type": ["string", "null"],
@@ -112,7 +112,7 @@ def index_schema() -> Schema:
     return {
         "$schema": DIALECT,
         "$id": "urn:lla:index:1:document",
-        "title": f"The document that lla show --json prints of an index, {INDEX}",
+        "title": f"The document that lla show --json prints of an index, {SCHEMA}",
         **record(parts),
     }
 

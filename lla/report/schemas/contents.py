@@ -23,23 +23,33 @@ from lla.report.schemas.parts import (
 )
 from lla.report.storage import PROVENANCE_TEXTS
 
-__all__ = ["DEFS", "contents_schema", "node", "result_schema"]
+__all__ = ["DEFS", "contents_schema", "node", "result_schema", "root_attributes"]
 
 _NUMBERS = ["number", "integer", "boolean"]
 
 
-def contents_schema() -> Schema:
-    """The schema of an HDF5 report's contents."""
-    attributes = {
+def root_attributes(version: str, file: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Attributes of a file of ours, of a version of its format, with what is said of the file."""
+    return {
         "NX_class": {"const": "NXroot", "description": "NeXus class"},
-        "lla_schema": {"const": SCHEMA, "description": "version of this format"},
+        "lla_schema": {"const": version, "description": "version of this format"},
         "creator": {"const": "lla", "description": "what wrote the file"},
         "creator_version": {**TEXT, "description": "version of lla that wrote the file"},
-        "file_name": {**TEXT, "description": "name under which it was written"},
-        "file_time": {**TIME, "description": "when it was written, UTC"},
+        **file,
         "HDF5_Version": {**TEXT, "description": "version of libhdf5 that wrote the file"},
         "default": {**TEXT, "description": "the group whose plot is shown first"},
     }
+
+
+def contents_schema() -> Schema:
+    """The schema of an HDF5 report's contents."""
+    attributes = root_attributes(
+        SCHEMA,
+        {
+            "file_name": {**TEXT, "description": "name under which it was written"},
+            "file_time": {**TIME, "description": "when it was written, UTC"},
+        },
+    )
     groups = {analysis.group: _analysis(analysis) for analysis in built_in().values()}
     root = node(
         record(attributes, ["default"]),
