@@ -186,7 +186,7 @@ def resolve(
         ConfigurationError: A section or key is unknown, or a value is invalid.
     """
     *lower, flags = sources or (Source("flags", {}),)
-    stack = [*lower, _environment_source(environment or {}), flags]
+    stack = [*lower, *_environment_sources(environment or {}), flags]
     layers = Layers()
     for source in stack:
         for section, keys in source.values.items():
@@ -305,8 +305,9 @@ def _validated(
         ) from None
 
 
-def _environment_source(environment: Mapping[str, str]) -> Source:
-    values: dict[str, dict[str, Any]] = {}
+def _environment_sources(environment: Mapping[str, str]) -> list[Source]:
+    """One of each variable; those that name a factory, data or a loss come before what is of it."""
+    found: list[tuple[bool, Source]] = []
     for name, text in environment.items():
         if not name.startswith(_ENVIRONMENT):
             continue
@@ -319,5 +320,6 @@ def _environment_source(environment: Mapping[str, str]) -> Source:
                 f"the variable {name} names no setting: only those of [run] go without a section",
                 f"write {_ENVIRONMENT}{variables}",
             )
-        values.setdefault(section, {})[key] = typed(text)
-    return Source("environment (LLA_*)", values)
+        source = Source(f"environment ({name})", {section: {key: typed(text)}})
+        found.append((OWNERS.get(section) != key, source))
+    return [source for _, source in sorted(found, key=lambda one: one[0])]

@@ -22,7 +22,7 @@ def test_the_stronger_layer_wins_and_is_named(tmp_path: Path) -> None:
     assert settings.model.args == {"width": 8, "depth": 2}
     assert settings.analyses["landscape"].points == 7
     assert settings.origins["run.seed"] == "flags"
-    assert settings.origins["run.confidence"] == "environment (LLA_*)"
+    assert settings.origins["run.confidence"] == "environment (LLA_CONFIDENCE)"
     assert settings.origins["data.limit"] == "project"
     assert "run.dtype" not in settings.origins
 

@@ -24,11 +24,10 @@ from lla_cli.options import (
     SETTINGS,
     STATED,
     TRUST,
-    Setting,
     analysis_settings,
-    with_parameters,
 )
 from lla_cli.outcome import Outcome, told_of_parts, told_of_report
+from lla_cli.parameters import Setting, with_parameters
 from lla_cli.ranks import command_of, joined_ranks
 from lla_cli.targets import chosen_target
 

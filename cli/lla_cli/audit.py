@@ -13,17 +13,8 @@ import typer
 
 from lla_cli.guard import guarded
 from lla_cli.interruption import Interruption
-from lla_cli.options import (
-    DEBUG,
-    OUTPUT,
-    RESUME,
-    SETTINGS,
-    STATED,
-    TRUST,
-    option,
-    parameter,
-    with_parameters,
-)
+from lla_cli.options import DEBUG, OUTPUT, RESUME, SETTINGS, STATED, TRUST
+from lla_cli.parameters import option, parameter, with_parameters
 
 if TYPE_CHECKING:
     from lla.audit import Audit, Policy

@@ -16,18 +16,8 @@ from lla_cli.console import warn
 from lla_cli.flags import trust_of, values_of
 from lla_cli.guard import guarded
 from lla_cli.interruption import Interruption
-from lla_cli.options import (
-    DRY_RUN,
-    OUTPUT,
-    RESUME,
-    SELECTION,
-    SETTINGS,
-    STATED,
-    TRUST,
-    option,
-    parameter,
-    with_parameters,
-)
+from lla_cli.options import DRY_RUN, OUTPUT, RESUME, SELECTION, SETTINGS, STATED, TRUST
+from lla_cli.parameters import option, parameter, with_parameters
 
 if TYPE_CHECKING:
     from lla.batch.batch import Batch, Terms
@@ -51,7 +41,7 @@ _TARGETS = parameter(
 
 _option = partial(option, "Batch")
 _BATCH = (
-    _option("output", str, "batch", "folder of the reports and the index", "FOLDER", "-o"),
+    _option("output", str, "batch", "folder of the reports and the index", "FOLDER", short="-o"),
     _option(
         "manifest",
         str,

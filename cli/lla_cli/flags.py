@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lla.errors import ConfigurationError
 from lla.sources import typed, with_options
-from lla_cli.options import Setting
+from lla_cli.parameters import Setting
 
 if TYPE_CHECKING:
     from lla.checkpoint import Trust

@@ -1,15 +1,11 @@
-"""The options that all analysis commands share, and how typer is told of them."""
+"""The options that all analysis commands share."""
 
 from __future__ import annotations
-
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
 
 import typer
 
 from lla.analyses.analysis import Analysis
+from lla_cli.parameters import Setting, option, parameter
 
 __all__ = [
     "CHECKPOINT",
@@ -21,80 +17,8 @@ __all__ = [
     "SETTINGS",
     "STATED",
     "TRUST",
-    "Setting",
     "analysis_settings",
-    "option",
-    "parameter",
-    "with_parameters",
 ]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """An option that stands for a setting.
-
-    Attributes:
-        name: Python name of the parameter.
-        section: Section of the setting.
-        key: Key of the setting.
-        help: Line in ``--help``.
-        panel: Where ``--help`` lists it.
-        flags: How it is written; by default from the name.
-        many: Whether it can be given repeatedly.
-        metavar: What its value is called.
-        switch: Whether it is given as --name or --no-name.
-    """
-
-    name: str
-    section: str
-    key: str
-    help: str
-    panel: str
-    flags: tuple[str, ...] = ()
-    many: bool = False
-    metavar: str = "TEXT"
-    switch: bool = False
-
-    def parameter(self) -> inspect.Parameter:
-        """The command's parameter."""
-        flags = self.flags or (f"--{self.name.replace('_', '-')}",)
-        if self.switch:
-            option = typer.Option(
-                f"{flags[0]}/--no-{flags[0][2:]}", help=self.help, rich_help_panel=self.panel
-            )
-            return parameter(self.name, bool, None, option)
-        return parameter(
-            self.name,
-            list[str] if self.many else str,
-            [] if self.many else None,
-            typer.Option(*flags, help=self.help, rich_help_panel=self.panel, metavar=self.metavar),
-        )
-
-
-def parameter(name: str, type: Any, default: Any, option: Any) -> inspect.Parameter:
-    """A keyword parameter that typer reads as an option (or argument)."""
-    kind = type if default is not None else type | None
-    return inspect.Parameter(
-        name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=default,
-        annotation=Annotated[kind, option],
-    )
-
-
-def option(
-    panel: str,
-    name: str,
-    type: Any,
-    default: Any,
-    help: str,
-    metavar: str | None = None,
-    short: str = "",
-) -> inspect.Parameter:
-    """An option that is no setting, listed in ``panel``; ``short`` as ``-o``."""
-    flags = [*([short] if short else []), f"--{name.replace('_', '-')}"]
-    made = typer.Option(*flags, help=help, rich_help_panel=panel, metavar=metavar)
-    return parameter(name, type, default, made)
 
 
 CHECKPOINT = parameter(
@@ -110,6 +34,7 @@ SELECTION = (
 )
 
 _PROBLEM, _TRAINING, _COMPUTE = "Model and data", "Training, for stability", "Computation"
+_RANKS = "Many ranks, by torchrun"
 
 SETTINGS = (
     Setting("model", "model", "factory", "file.py:FACTORY that makes the network", _PROBLEM),
@@ -198,7 +123,7 @@ SETTINGS = (
         "run",
         "shard_parameters",
         "share the parameters among torchrun's ranks (default: where one device cannot hold them)",
-        _COMPUTE,
+        _RANKS,
         switch=True,
     ),
     Setting(
@@ -211,141 +136,76 @@ SETTINGS = (
     ),
 )
 
-_TRUST = "Trust in the checkpoint"
+_OUTPUT, _TRUST = "Output", "Trust in the checkpoint"
 
-DEBUG = parameter(
-    "debug",
-    bool,
-    False,
-    typer.Option("--debug", help="show tracebacks", rich_help_panel="Output"),
-)
+DEBUG = option(_OUTPUT, "debug", bool, False, "show tracebacks")
 
-DRY_RUN = parameter(
+DRY_RUN = option(
+    _COMPUTE,
     "dry_run",
     bool,
     False,
-    typer.Option(
-        "--dry-run",
-        help="say how it would be computed, in what time and memory, and stop",
-        rich_help_panel=_COMPUTE,
-    ),
+    "say how it would be computed, in what time and memory, and stop",
 )
 
-RESUME = parameter(
+RESUME = option(
+    _COMPUTE,
     "resume",
     bool,
     True,
-    typer.Option(
-        "--resume/--fresh",
-        help="take what was computed before with equal settings; or compute all anew",
-        rich_help_panel=_COMPUTE,
-    ),
+    "take what was computed before with equal settings; or compute all anew",
+    flags=("--resume/--fresh",),
 )
 
 OUTPUT = (
-    parameter(
-        "output",
-        str,
-        None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="report file (default: <stem>.lla.h5)",
-            rich_help_panel="Output",
-            metavar="FILE",
-        ),
+    option(
+        _OUTPUT, "output", str, None, "report file (default: <stem>.lla.h5)", "FILE", short="-o"
     ),
-    parameter(
-        "json",
-        bool,
-        False,
-        typer.Option("--json", help="print one JSON document to stdout", rich_help_panel="Output"),
-    ),
-    parameter(
+    option(_OUTPUT, "json", bool, False, "print one JSON document to stdout"),
+    option(
+        _OUTPUT,
         "html",
         bool,
         True,
-        typer.Option(
-            "--html/--no-html", help="write the page beside the report", rich_help_panel="Output"
-        ),
+        "write the page beside the report",
+        flags=("--html/--no-html",),
     ),
-    parameter(
-        "figures",
-        str,
-        None,
-        typer.Option(
-            "--figures",
-            help="write figures into FOLDER",
-            rich_help_panel="Output",
-            metavar="FOLDER",
-        ),
-    ),
-    parameter(
-        "quiet",
-        bool,
-        False,
-        typer.Option("-q", "--quiet", help="no progress", rich_help_panel="Output"),
-    ),
-    parameter(
-        "verbose",
-        bool,
-        False,
-        typer.Option(
-            "-v", "--verbose", help="say how each number was obtained", rich_help_panel="Output"
-        ),
-    ),
+    option(_OUTPUT, "figures", str, None, "write figures into FOLDER", "FOLDER"),
+    option(_OUTPUT, "quiet", bool, False, "no progress", short="-q"),
+    option(_OUTPUT, "verbose", bool, False, "say how each number was obtained", short="-v"),
     DEBUG,
 )
 
 STATED = (
-    parameter(
-        "recipe",
-        str,
-        None,
-        typer.Option(
-            "--recipe",
-            help="recipe file (default: beside the checkpoint)",
-            rich_help_panel=_PROBLEM,
-            metavar="FILE",
-        ),
-    ),
-    parameter(
+    option(_PROBLEM, "recipe", str, None, "recipe file (default: beside the checkpoint)", "FILE"),
+    option(
+        _COMPUTE,
         "set_",
         list[str],
         [],
-        typer.Option(
-            "--set",
-            help="any setting, as spectrum.steps=500",
-            rich_help_panel=_COMPUTE,
-            metavar="SECTION.KEY=V",
-        ),
+        "any setting, as spectrum.steps=500",
+        "SECTION.KEY=V",
+        flags=("--set",),
     ),
 )
 
 TRUST = (
-    parameter(
+    option(
+        _TRUST,
         "allow_global",
         list[str],
         [],
-        typer.Option(
-            "--allow-global",
-            help="a type that the checkpoint needs and you trust",
-            rich_help_panel=_TRUST,
-            metavar="PACKAGE.NAME",
-        ),
+        "a type that the checkpoint needs and you trust",
+        "PACKAGE.NAME",
     ),
-    parameter(
+    option(
+        _TRUST,
         "unsafe_load",
         bool,
         False,
-        typer.Option(
-            "--unsafe-load",
-            help="run whatever code the checkpoint holds; only for files you made yourself",
-            rich_help_panel=_TRUST,
-        ),
+        "run whatever code the checkpoint holds; only for files you made yourself",
     ),
 )
-
 
 _METAVARS = {str(int): "INT", str(float): "FLOAT"}
 
@@ -383,16 +243,3 @@ def _table(analysis: Analysis, key: str, help: str) -> Setting:
     name = key.removesuffix("s")
     panel = analysis.name.capitalize()
     return Setting(name, analysis.name, key, help, panel, many=True, metavar="NAME=VALUE")
-
-
-def with_parameters(
-    function: Callable[[dict[str, Any]], None], parameters: tuple[inspect.Parameter, ...]
-) -> Callable[..., None]:
-    """A function of the options' values, with a signature that tells typer of each option."""
-
-    def command(**values: Any) -> None:
-        function(values)
-
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {item.name: item.annotation for item in parameters}
-    return command

@@ -11,7 +11,8 @@ import typer
 
 from lla_cli.flags import gathered
 from lla_cli.guard import guarded
-from lla_cli.options import CHECKPOINT, DEBUG, SETTINGS, STATED, parameter, with_parameters
+from lla_cli.options import CHECKPOINT, DEBUG, SETTINGS, STATED
+from lla_cli.parameters import parameter, with_parameters
 
 __all__ = ["add_to"]
 

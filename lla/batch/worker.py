@@ -10,7 +10,7 @@ from pathlib import Path
 from lla.batch.job import Job, Outcome, Status
 from lla.batch.reported import Written
 from lla.errors import AnalysisFailedError, InterruptedRunError, LlaError
-from lla.watching import peak_resident
+from lla.watching import forget_peak, peak_resident
 
 __all__ = ["run"]
 
@@ -26,6 +26,7 @@ def run(job: Job, stop: Callable[[], None] = lambda: None) -> Outcome:
         How it went; errors are told in it, not raised.
     """
     begun = time.perf_counter()
+    forget_peak()  # of the job before: Ray's workers do one after another
     try:
         os.chdir(job.folder)
         _analyze(job, stop)

@@ -15,6 +15,7 @@ from lla.files import replacing
 from lla.report import Report
 from lla_plots import summary
 from lla_plots.style import drawn_at, millimetres, styled
+from lla_plots.text import said
 
 __all__ = ["draw", "render", "save", "write"]
 
@@ -158,13 +159,12 @@ def render(figure: Figure, kind: str = "png", dpi: float = _DPI) -> bytes:
     """
     from io import BytesIO
 
-    told = {text.get_gid(): text.get_text() for text in figure.texts}
-    said = {key: " ".join(told.get(part, "").split()) for key, part in _TOLD[kind].items()}
+    told = {key: said(figure, part) for key, part in _TOLD[kind].items()}
     stream = BytesIO()
     with warnings.catch_warnings():
         # A letter that the font lacks, in a checkpoint's name, say, is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(stream, format=kind, dpi=dpi, metadata={**_METADATA[kind], **said})
+        figure.savefig(stream, format=kind, dpi=dpi, metadata={**_METADATA[kind], **told})
     return stream.getvalue()
 
 

@@ -17,6 +17,7 @@ from lla_plots.draw import write
 from lla_plots.parts import Section, Shown
 from lla_plots.pictures import Picture, drawn, still
 from lla_plots.sections import sections
+from lla_plots.text import said
 
 __all__ = ["Overview", "Page", "html", "name_of", "page", "write_html", "write_page"]
 
@@ -129,8 +130,9 @@ def _placed(report: Report) -> list[tuple[Section, tuple[Picture, ...]]]:
 
 
 def _picture(shown: Shown, figures: Mapping[str, Figure]) -> Picture:
-    light, dark = still(figures[shown.name])
-    title = shown.title or shown.name.replace("_", " ")
+    figure = figures[shown.name]
+    title = shown.title or said(figure, "title") or shown.name.replace("_", " ")
+    light, dark = still(figure)
     return Picture(shown.name, title, shown.alt or title, light, dark, shown.plot)
 
 

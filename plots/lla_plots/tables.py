@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,52 +64,61 @@ def verdicts(found: tuple[Verdict, ...], names: tuple[str, ...] = ()) -> Table:
 
 def arrays(result: Any) -> tuple[Table, ...]:
     """The arrays of a result: small ones in full, together where they share their dimensions."""
-    found = [*_small(result, "")]
+    declared = list(_declared(result))
     large = [
-        (Cell(path, "code"), Cell(entry.about), Cell(_shape(values)), Cell(_range(values)))
-        for path, entry, values in _declared(result, "")
-        if not _fits(values)
+        (Cell(one.path, "code"), Cell(one.entry.about), Cell(_shape(v)), Cell(_range(v)))
+        for one in declared
+        if not _fits(v := one.values)
     ]
+    found = [*_small([one for one in declared if _fits(one.values)])]
     if large:
         head = ("array in the report", "what it is", "shape", "range")
         found.append(Table(head, tuple(large), "Larger arrays"))
     return tuple(found)
 
 
-def _declared(result: Any, prefix: str) -> Iterator[tuple[str, Entry, np.ndarray]]:
-    """Every array with its path inside the result."""
+class _Declared(NamedTuple):
+    """An array of a result, where it is, and what the group around it is about ("" for none)."""
+
+    path: str
+    within: str
+    entry: Entry
+    values: np.ndarray
+
+
+def _declared(result: Any, prefix: str = "", within: str = "") -> Iterator[_Declared]:
+    """Every array of a result and its groups."""
     for entry in entries(result):
         value, path = getattr(result, entry.attribute), f"{prefix}{entry.name}"
         if value is None:
             continue
         if entry.kind == "array":
-            yield path, entry, np.asarray(value)
+            yield _Declared(path, within, entry, np.asarray(value))
         elif entry.kind == "group":
-            yield from _declared(value, f"{path}/")
+            yield from _declared(value, f"{path}/", entry.about)
         elif entry.kind == "groups":
             for name, part in value.items():
-                yield from _declared(part, f"{path}/{name}/")
+                yield from _declared(part, f"{path}/{name}/", f"{entry.about}: {name}")
 
 
-def _small(result: Any, prefix: str) -> Iterator[Table]:
+def _small(declared: Iterable[_Declared]) -> Iterator[Table]:
     """A table for each group of small arrays along the same first dimension."""
-    columns: dict[tuple[str, str, int], list[tuple[Entry, np.ndarray]]] = {}
-    for path, entry, values in _declared(result, prefix):
-        if _fits(values):
-            place = path.rpartition("/")[0]
-            columns.setdefault((place, entry.dims[0], len(values)), []).append((entry, values))
-    for (place, dimension, length), members in columns.items():
+    together: dict[tuple[str, str, int], list[_Declared]] = {}
+    for one in declared:
+        place = one.path.rpartition("/")[0]
+        together.setdefault((place, one.entry.dims[0], len(one.values)), []).append(one)
+    for (_, dimension, length), members in together.items():
         # The array that names the rows comes first, as the row's head.
-        members.sort(key=lambda member: member[0].name != dimension)
+        members.sort(key=lambda one: one.entry.name != dimension)
         head, cells = [], []
-        for entry, values in members:
+        for _, _, entry, values in members:
             units = f" ({entry.units})" if entry.units else ""
             for column in range(1 if values.ndim == 1 else values.shape[1]):
                 at = f" [{column}]" if values.ndim > 1 else ""
                 head.append(f"{entry.about}{at}{units}")
                 cells.append(values if values.ndim == 1 else values[:, column])
         rows = tuple(tuple(_value_cell(column[row]) for column in cells) for row in range(length))
-        yield Table(tuple(head), rows, capital(place.replace("/", ", ") or dimension))
+        yield Table(tuple(head), rows, capital(members[0].within or dimension))
 
 
 def _fits(values: np.ndarray) -> bool:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import re
 from functools import cache, lru_cache
 
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
-__all__ = ["FONT", "distinct", "fitted", "short", "symbols", "text_width", "wrapped"]
+__all__ = ["FONT", "distinct", "fitted", "said", "short", "symbols", "text_width", "wrapped"]
 
 FONT = "DejaVu Sans"
 _POINTS_PER_INCH = 72.0
 _EM = 100.0
 # On a screen letters are moved to whole pixels: small ones at 100 per inch take so much more.
 _HINTED = 1.055
+
+
+def said(figure: Figure, part: str) -> str:
+    """What a figure says in its "title", "notes" or "footer", on one line; "" without that part."""
+    texts = (text.get_text() for text in figure.texts if text.get_gid() == part)
+    return " ".join(" ".join(texts).split())
 
 
 def text_width(text: str, size: float) -> float:

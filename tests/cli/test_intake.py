@@ -308,8 +308,8 @@ def test_config_shows_each_value_and_its_origin(module: nn.Module) -> None:
     found = json.loads(done.stdout)
     assert found["data.limit"] == {"value": 9, "from": "command line"}
     assert found["landscape.points"] == {"value": 7, "from": "command line"}
-    assert found["run.seed"] == {"value": 3, "from": "environment (LLA_*)"}
-    assert found["data.batch_size"] == {"value": 5, "from": "environment (LLA_*)"}
+    assert found["run.seed"] == {"value": 3, "from": "environment (LLA_SEED)"}
+    assert found["data.batch_size"] == {"value": 5, "from": "environment (LLA_DATA_BATCH_SIZE)"}
     assert found["model.factory"] == {"value": "nets.py:net", "from": "recipe lla.toml"}
     assert found["training.lr"] == {"value": 0.25, "from": "checkpoint"}
     assert found["training.batch_size"] == {"value": 16, "from": "checkpoint"}

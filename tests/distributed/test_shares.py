@@ -1,17 +1,25 @@
 """Sums over samples on many ranks are those of one, whatever the shares are."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from lla.curvature import Hessian, gradient, operator_of
 from lla.curvature.samples import SampleForms
 from lla.curvature.sampling import groups_of
-from lla.errors import ProblemError, RankFailedError
+from lla.errors import NoSecondDerivativeError, ProblemError, RankFailedError
+from lla.execution import memory_of
 from lla.krylov import Search, extreme_eigenpairs
 from lla.krylov.basis import Basis
+from lla.krylov.known import Known
+from lla.krylov.lanczos import Krylov
 from lla.problem import LossSpec, Problem, from_objects
 from lla.seeding import gaussian
+from lla.settings import resolve
+from lla.sources import Source
 from lla.team import share_of
 from tests.distributed.threads import ThreadTeam, on_ranks
 
@@ -130,6 +138,31 @@ def test_a_basis_in_columns_is_the_basis(size: int, monkeypatch: pytest.MonkeyPa
             torch.testing.assert_close(part, answer, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_what_a_space_knows_is_the_same_in_columns(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lla.krylov.basis._COLUMNS", 2)
+    rows = torch.linalg.qr(torch.randn(13, 7, dtype=torch.float64))[0].T.contiguous()
+    inner, coupling = torch.randn(5, 5).double(), torch.randn(2, 5).double()
+    inner = inner + inner.T
+    places = [slice(0, 2), slice(5, 6), slice(6, 13)]
+    across = rows[5:].T @ coupling @ rows[:5]
+    dense = rows[:5].T @ inner @ rows[:5] + across + across.T
+
+    def found(team: ThreadTeam) -> tuple[torch.Tensor, torch.Tensor]:
+        basis = Basis(13, torch.device("cpu"), team=team)
+        basis.append(rows[:5])
+        known = Known.of(Krylov(basis, inner.numpy(), rows[5:], coupling.numpy(), 3, 5))
+        return torch.from_numpy(known.traces(places)), known.diagonal()
+
+    diagonal = dense.diagonal()
+    traces = torch.stack([diagonal[place].sum() for place in places])
+    for own, along in on_ranks(size, found):
+        torch.testing.assert_close(own, traces, rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(along, diagonal, rtol=1e-12, atol=1e-13)
+
+
 def test_eigenpairs_with_a_restarted_basis_in_columns() -> None:
     problem = problem_of()
     values = torch.linalg.eigvalsh(dense_hessian(problem)).flip(0)
@@ -173,6 +206,51 @@ def test_all_ranks_step_down_where_one_is_out_of_memory(monkeypatch: pytest.Monk
         on_ranks(2, lambda team: found(team, lasting=True))
     if isinstance(caught.value, RankFailedError):
         assert caught.value.rank == 1
+
+
+class Once(torch.autograd.Function):
+    """A square that can be differentiated once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * slope * x
+
+
+class Bent(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Once.apply(super().forward(x))  # type: ignore[no-untyped-call,no-any-return]
+
+
+def test_a_rank_without_samples_is_told_that_there_is_no_second_derivative() -> None:
+    data = torch.randn(2, 3), torch.tensor([0, 2])
+    problem = from_objects(Bent(3, 3), data, LossSpec(name="cross_entropy"), dtype="float64")
+
+    def found(team: ThreadTeam) -> str:
+        operator = Hessian(problem.replica(problem.device).shared_by(team))
+        try:
+            operator(gaussian(operator.size, 0, "test", 0))
+        except NoSecondDerivativeError:
+            return "told"
+        return "went on"
+
+    assert on_ranks(3, found) == ["told"] * 3
+
+
+def test_the_smallest_budget_of_all_ranks_is_everyone_s() -> None:
+    budgets = (5 << 30, 2 << 30, 3 << 30)
+
+    def found(team: ThreadTeam) -> int:
+        given = Source("flags", {"run": {"memory": budgets[team.rank]}})
+        return memory_of(resolve([given]), torch.device("cpu"), team)
+
+    assert on_ranks(3, found) == [2 << 30] * 3
 
 
 def test_a_batch_that_may_not_be_cut_is_one_rank_s() -> None:

@@ -21,7 +21,7 @@ DOMAINS = [
 ]
 CASES = {
     "digits_mlp.pt": (["--data", "digits.npz?limit=61", "--samples=61", "--batch-size=8"], 61),
-    "digits_cnn.pt": (["--data", "digits.npz?limit=43"], 43),
+    "digits_cnn.pt": (["--data", "digits.npz?limit=43", "--set=saliency.curvature=1"], 43),
     "digits_vit.safetensors": (
         [
             "--data",
@@ -87,6 +87,7 @@ def test_more_ranks_than_some_have_samples(tmp_path: Path) -> None:
         done = lla(size, tmp_path, "analyze", "m.pt", "--no-html", "-q", "-o", f"{size}.lla.h5")
         assert done.code == 0, done.err
     one, three = (numbers(tmp_path / f"{size}.lla.h5") for size in (1, 3))
+    assert "saliency/ranking/sharpness" in one
     assert {name.partition("/")[0] for name in one} >= {"loss", "hessian", "stability"}
     assert differences(one, three, relative=1e-10) == []
     left = sorted(path.name for path in tmp_path.iterdir())

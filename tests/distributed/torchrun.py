@@ -52,6 +52,8 @@ probes = 4
 points = 5
 [stability]
 max_batches = 10
+[saliency]
+curvature = 1
 """
 _ROOT = Path(__file__).parents[2]
 _TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]

@@ -276,9 +276,12 @@ def test_an_advised_command_asks_the_same_question():
     )
 
 
+_STATING = ("Model and data", "Training, for stability", "Computation", "Many ranks, by torchrun")
+
+
 def test_every_option_that_states_the_problem_is_repeated():
     for setting in options.SETTINGS:
-        if setting.panel in ("Model and data", "Training, for stability", "Computation"):
+        if setting.panel in _STATING:
             assert setting.name in PROBLEM, setting.name
 
 

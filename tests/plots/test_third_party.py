@@ -38,7 +38,7 @@ class WeightsConfig(Config):
 
 
 def figures(result, caption):
-    figure = new_figure(3, 2, caption)
+    figure = new_figure(3, 2, caption, title="How large each tensor's weights are")
     figure.subplots().plot(result.table.largest)
     return {"weights_by_tensor": figure}
 
@@ -109,6 +109,8 @@ def test_declarations_are_enough_for_a_section(register):
     said = "Share of weights near zero: 0.2500 [0.2000, 0.3000] (95 %, not converged)."
     assert said in read.text
     assert 'data-name="weights_by_tensor"' in page
+    assert "How large each tensor's weights are" in read.text  # the figure's title is its caption
+    assert "By tensor tensor largest" in read.text  # what the group is about, the table's
     assert "at the edge a quarter" in read.text
     # The small arrays along the same dimension are one table; the large one is described.
     assert "tensor largest absolute weight (weight) first 0.5 <b>second</b> 2.5" in read.text
