@@ -260,6 +260,10 @@ def read_scalars(path: str | Path, arrays: Collection[str] = ()) -> Report:
 
 def _there(path: str | Path) -> Path:
     place = Path(path)
+    if place.is_dir():
+        index = place / "index.h5"
+        look = f"its index: lla show {index}" if index.is_file() else "name a report in it"
+        raise ReportError(f"{path} is a folder, and no report", look)
     if not place.is_file():
         raise ReportError(f"there is no report {path}", "make one: lla analyze MODEL")
     return place
