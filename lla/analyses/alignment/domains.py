@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 
 from lla.analyses.alignment import AlignConfig
-from lla.errors import ConfigurationError, DataError, LlaError, NotApplicableError, ProblemError
+from lla.errors import (
+    ConfigurationError,
+    DataError,
+    LlaError,
+    NotApplicableError,
+    ProblemError,
+    nearest_file,
+)
 from lla.problem import Dataset, Problem
 from lla.problem.checks import check
 from lla.sources import with_options
@@ -35,7 +42,7 @@ def check_files(problem: Problem, config: AlignConfig) -> None:
         path, _ = with_options(source)
         if path and ":" not in path and not Path(path).exists():
             raise DataError(
-                f"domain '{name}': there is no data file {path}",
+                f"domain '{name}': there is no data file {path}{nearest_file(Path(path))}",
                 "correct it: --domain NAME=DATA, or [domains] in the recipe",
             )
 
