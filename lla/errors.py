@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 __all__ = [
     "AnalysisFailedError",
@@ -28,6 +29,7 @@ __all__ = [
     "UnsafeCheckpointError",
     "UnstatedError",
     "nearest",
+    "nearest_file",
     "printable",
     "some",
 ]
@@ -169,3 +171,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = {name.casefold(): name for name in known}
     found = get_close_matches(word.casefold(), names, n=1, cutoff=0.5)
     return f" (did you mean '{names[found[0]]}'?)" if found else ""
+
+
+def nearest_file(path: Path) -> str:
+    """Say which file beside it, with the same ending, a misspelt path may have meant, or ``""``."""
+    try:
+        names = {one.stem: one.name for one in path.parent.iterdir() if one.suffix == path.suffix}
+    except OSError:
+        return ""
+    found = get_close_matches(path.stem, names, n=1)
+    return f" (did you mean '{path.parent / names[found[0]]}'?)" if found else ""

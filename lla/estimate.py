@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "GRAVEST",
     "OUTCOMES",
     "Estimate",
     "Label",
     "Outcome",
     "Verdict",
+    "alike",
     "finite_or_none",
     "mean_of",
     "ratio_of_means",
@@ -135,6 +137,21 @@ class Verdict:
     def __post_init__(self) -> None:
         if self.verdict not in get_args(Outcome):
             raise ValueError(f"'{self.verdict}' is not one of {get_args(Outcome)}")
+
+
+GRAVEST: tuple[Outcome, ...] = (
+    "violated", "at_edge", "inconclusive", "consistent", "not_applicable",
+)  # fmt: skip
+"""Outcomes of verdicts, the most serious first."""
+
+
+def alike(verdicts: Iterable[Verdict]) -> list[tuple[Outcome, str, list[Verdict]]]:
+    """Verdicts that say the same for the same reason, together; the most serious first."""
+    found: dict[tuple[Outcome, str], list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault((verdict.verdict, verdict.why), []).append(verdict)
+    groups = [(outcome, why, those) for (outcome, why), those in found.items()]
+    return sorted(groups, key=lambda group: GRAVEST.index(group[0]))
 
 
 def student_quantile(confidence: float, degrees: int) -> float:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lla.estimate import Estimate, Verdict, mean_of, ratio_of_means, student_quantile
+from lla.estimate import Estimate, Verdict, alike, mean_of, ratio_of_means, student_quantile
 
 
 def test_student_quantiles_are_those_of_the_tables() -> None:
@@ -81,3 +81,20 @@ def test_delta_method_by_hand():
     err = ((over - 1.2 * under) / (5 / 3)).std(ddof=1) / math.sqrt(3)
     assert found.stderr == pytest.approx(err)
     assert ratio_of_means(2 * under, under, 0.95, method="").stderr == pytest.approx(0, abs=1e-15)
+
+
+def test_verdicts_alike_come_together_the_gravest_first() -> None:
+    said = [
+        Verdict("a", "consistent", "below"),
+        Verdict("b", "not_applicable", "batch norm"),
+        Verdict("c", "violated", "above"),
+        Verdict("d", "not_applicable", "no sample"),
+        Verdict("e", "not_applicable", "batch norm"),
+    ]
+    found = [(outcome, why, [one.id for one in those]) for outcome, why, those in alike(said)]
+    assert found == [
+        ("violated", "above", ["c"]),
+        ("consistent", "below", ["a"]),
+        ("not_applicable", "batch norm", ["b", "e"]),
+        ("not_applicable", "no sample", ["d"]),
+    ]

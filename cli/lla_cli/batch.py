@@ -91,12 +91,15 @@ def _run(values: dict[str, Any]) -> None:
         guarded(debug=values["debug"], again=lambda: shlex.join(sys.argv)),
         interruption.watched(),
     ):
+        _refuse_misspelt(values)
         wanted = _wanted(values)
         from lla.batch.batch import Batch
 
         if values["dry_run"]:
-            _tell(Batch.foreseen(wanted, Path(values["output"]), _terms(values)), None, values)
-            return
+            batch = Batch.foreseen(wanted, Path(values["output"]), _terms(values))
+            _tell(batch, None, values)
+            # As the run would end, as far as that is known.
+            raise typer.Exit(batch.exit_code)
         with Batch.opened(wanted, Path(values["output"]), _terms(values), tell=warn) as batch:
             _carry_out(batch, values, interruption)
             index = _indexed(batch, pages=values["html"])
@@ -170,16 +173,32 @@ def _seconds(text: str | None) -> float:
     return found
 
 
+def _refuse_misspelt(values: dict[str, Any]) -> None:
+    """See, before anything is made, that the options on how jobs are carried out can be meant.
+
+    Raises:
+        ConfigurationError: One cannot.
+    """
+    from lla.batch.executors.choice import refuse_unknown
+    from lla.errors import ConfigurationError
+
+    refuse_unknown(values["executor"])
+    for text in values["slurm"]:
+        key, sign, _ = text.partition("=")
+        if not (key and sign):
+            raise ConfigurationError(f"--slurm {text} has no value", "write --slurm partition=gpu")
+    for name in ("jobs", "retries", "cpus", "gpus"):
+        if (values[name] or 0) < 0:
+            raise ConfigurationError(
+                f"--{name} {values[name]} is negative", f"give 0 or more, or leave --{name} out"
+            )
+
+
 def _executor(batch: Batch, values: dict[str, Any]) -> Executor:
     from lla.batch.executors.choice import made
     from lla.batch.executors.options import Options
-    from lla.errors import ConfigurationError
 
     pairs = [text.partition("=") for text in values["slurm"]]
-    wrong = next((key for key, sign, _ in pairs if not (key and sign)), None)
-    if wrong is not None or values["jobs"] < 0 or values["retries"] < 0 or values["cpus"] < 0:
-        said = f"--slurm {wrong} has no value" if wrong is not None else "a number is negative"
-        raise ConfigurationError(said, "write --slurm partition=gpu, --jobs 2 --retries 1")
     options = Options(
         logs=batch.logs,
         slots=values["jobs"],

@@ -83,10 +83,10 @@ def _progress(rows: Sequence[Row], begun: float, known: Known) -> str:
     return _told(rows) + (f"; about {_time(left)} left" if left else "")
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _told(rows: Sequence[Row], words: Mapping[str, str] = _WORDS) -> str:
     """How many jobs are where."""
     counts: Counter[str] = Counter(row.state for row in rows)
-    return ", ".join(f"{counts[state]} {_WORDS[state]}" for state in _WORDS if counts[state])
+    return ", ".join(f"{counts[state]} {words[state]}" for state in words if counts[state])
 
 
 def _left(rows: Sequence[Row], begun: float, known: Known) -> float:
@@ -183,11 +183,12 @@ def summary(batch: Batch, index: Written) -> str:
 
 
 def foretold(batch: Batch) -> str:
-    """What would be done, for people."""
+    """What would be done, for people; a job that has failed already cannot begin."""
+    words = {**_WORDS, "failed": "cannot begin"}
     lines = []
     for row in batch.rows:
         reason = f": {row.record.outcome.reason}" if row.record and row.state == "failed" else ""
-        lines.append(f"{_WORDS[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
+        lines.append(f"{words[row.state]:<12} {row.job.name:<24} {row.job.checkpoint}{reason}")
         if reason and row.record and row.record.outcome.remedy:
             lines.append(f"    {row.record.outcome.remedy}")
-    return "\n".join([*lines, _told(batch.rows)])
+    return "\n".join([*lines, _told(batch.rows, words)])

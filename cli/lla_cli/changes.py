@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lla.comparing import Change, Comparison, Gate, Words
@@ -11,6 +11,8 @@ from lla.comparing.wording import (
     change_text,
     counted,
     draws,
+    group_of,
+    lacking,
     level,
     names_of,
     notes,
@@ -78,11 +80,13 @@ def _print_pair(
         if chosen:
             console.print(f"\n[{_STYLES[key]}]{OUTCOMES[key]}[/]")
             console.print(_table(chosen, verbose=verbose))
+    gone = lacking(comparison.changes)
     for key in ("equal", "not_comparable", "missing"):
         chosen = [change for change in changes if change.outcome == key]
         if chosen:
             console.print(f"\n[dim]{OUTCOMES[key]}[/dim]")
-            console.print(_values(chosen))
+            console.print(_values(one for one in chosen if group_of(one) not in gone))
+    _print_lacking(console, gone)
     _print_words(console, [*comparison.verdicts, *comparison.labels])
     _print_layers(console, comparison, verbose=verbose)
     _print_notes(console, [*notes(comparison), *_levels(comparison, changes), draws(comparison)])
@@ -124,6 +128,19 @@ def _values(changes: Iterable[Change]) -> Table:
             values = (first, f"and {second}: {_plain(change.why)}")
         table.add_row(f"  {_name(change)}", *values)
     return table
+
+
+def _print_lacking(console: Console, gone: Mapping[str, str]) -> None:
+    """Groups of metrics that a report lacks as a whole."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for column in (_PATHS, None):
+        table.add_column(overflow="fold", max_width=column)
+    for group, why in gone.items():
+        table.add_row(f"  all of {_plain(group)}", _plain(why))
+    if gone:
+        console.print(table)
 
 
 def _print_trend(

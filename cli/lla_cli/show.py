@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["STYLES", "add_to", "print_json", "print_summary"]
 
 _SPECTRUM = {"baseline", "spectrum"}
-# In the order in which they matter to a reader.
 STYLES = {
     "violated": "bold red",
     "at_edge": "yellow",
@@ -215,21 +214,19 @@ def _print_verdicts(console: Console, report: Report) -> None:
     """Each verdict in words; those that say the same for the same reason together."""
     from rich.table import Table
 
+    from lla.estimate import alike
     from lla.numbers import outcome
 
-    together: dict[tuple[str, str], list[str]] = {}
-    for verdict in report.verdicts:
-        together.setdefault((verdict.verdict, verdict.why), []).append(verdict.id)
-    if not together:
+    if not report.verdicts:
         return
     console.print("\n[bold]verdicts[/bold]")
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=_NAMES + 2, overflow="fold")
     table.add_column(overflow="fold")
-    order = list(STYLES)
-    for (said, why), ids in sorted(together.items(), key=lambda one: order.index(one[0][0])):
+    for said, why, verdicts in alike(report.verdicts):
         words = f"  [{STYLES[said]}]{outcome(said)}[/]"
-        table.add_row(words, f"{_plain(', '.join(ids))}\n[dim]{_plain(why)}[/dim]")
+        ids = ", ".join(one.id for one in verdicts)
+        table.add_row(words, f"{_plain(ids)}\n[dim]{_plain(why)}[/dim]")
     console.print(table)
 
 
@@ -238,7 +235,7 @@ def _print_stages(console: Console, report: Report) -> None:
         if stage.status != "done":
             style = "bold red" if stage.status == "failed" else "yellow"
             words = stage.status.replace("_", " ")
-            console.print(f"\n[{style}]{name}: {words}[/] {_plain(stage.why)}", overflow="fold")
+            console.print(f"\n[{style}]{name} {words}:[/] {_plain(stage.why)}", overflow="fold")
 
 
 def _print_warnings(console: Console, report: Report, *, verbose: bool) -> None:

@@ -184,8 +184,11 @@ def _unwritable(folder: Path, why: str) -> ReportError:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Within: the folder and its ``jobs`` are there, and no other batch works in them."""
-    place = folder / _JOBS
+    """Within: the folder and its ``jobs`` are there, and no other batch works in them.
+
+    Where nothing was begun, what was made for it is gone afterwards.
+    """
+    place, made = folder / _JOBS, not folder.exists()
     try:
         for part in (place / _LOGS, place / _PROGRESS):
             part.mkdir(parents=True, exist_ok=True)
@@ -198,7 +201,22 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        begun = (place / _JOURNAL).exists()
+        if not begun:
+            _remove_empty(place)
         lock.release()
+        if not begun:
+            for part in (place, folder) if made else (place,):
+                with suppress(OSError):
+                    part.rmdir()
+
+
+def _remove_empty(place: Path) -> None:
+    """Remove the folders in it that hold nothing."""
+    for folder, _, _ in os.walk(place, topdown=False):
+        if folder != str(place):
+            with suppress(OSError):
+                os.rmdir(folder)
 
 
 def _sweep(progress: Path) -> None:

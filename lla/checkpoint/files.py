@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from lla.errors import CheckpointError
+from lla.errors import CheckpointError, nearest_file
 
 __all__ = ["SCHEMES", "head_of", "plain_name", "regular", "sha256_of", "split_scheme", "stem_of"]
 
@@ -50,7 +50,8 @@ def regular(path: Path) -> os.stat_result:
         known = path.stat()
     except FileNotFoundError:
         raise CheckpointError(
-            f"there is no file {path}", f"look for it: ls {path.parent or Path()}"
+            f"there is no file {path}{nearest_file(path)}",
+            f"look for it: ls {path.parent or Path()}",
         ) from None
     except (OSError, ValueError) as error:
         # A name with a NUL in it is a ValueError, one that is too long an OSError.

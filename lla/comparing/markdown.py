@@ -10,6 +10,8 @@ from lla.comparing.wording import (
     change_text,
     counted,
     draws,
+    group_of,
+    lacking,
     level,
     names_of,
     notes,
@@ -51,11 +53,13 @@ def markdown(comparisons: Sequence[Comparison], judged: Gate | None = None) -> s
 def _section(comparison: Comparison, reference: str, name: str) -> Iterator[str]:
     yield f"**{code(name)} against {code(reference)}: {counted(comparison.shown)}**"
     yield ""
-    told = list(notes(comparison))
-    yield from (f"- {escaped(note)}" for note in told)
+    gone = lacking(comparison.changes)
+    told = [escaped(note) for note in notes(comparison)]
+    told += [f"{code(group)}: {escaped(why)}" for group, why in gone.items()]
+    yield from (f"- {note}" for note in told)
     if told:
         yield ""
-    yield from table(_HEAD, map(_row, comparison.shown))
+    yield from table(_HEAD, (_row(one) for one in comparison.shown if group_of(one) not in gone))
     said = (*comparison.verdicts, *comparison.labels)
     changed = [one for one in said if one.outcome == "changed"]
     if changed:
@@ -73,14 +77,16 @@ def _details(comparison: Comparison) -> Iterator[str]:
     yield f"- reference: {escaped(comparison.reference.caption)}"
     yield f"- this: {escaped(comparison.other.caption)}"
     yield f"- {draws(comparison)}"
-    rest = [one for one in comparison.changes if not (one.summary or one.absent)]
+    gone = lacking(comparison.changes)
+    known = [one for one in comparison.changes if not one.absent and group_of(one) not in gone]
+    rest = [one for one in known if not one.summary]
     for title, changes in (("Further metrics", rest), ("Traces of layers", comparison.layers)):
         if changes:
             yield ""
             yield f"{title}:"
             yield ""
             yield from table(_HEAD, map(_row, changes))
-    missing = [one for one in comparison.changes if one.outcome == "missing" and not one.absent]
+    missing = [one for one in known if one.outcome == "missing"]
     if missing:
         yield ""
         yield from (f"- {code(one.path)}: {escaped(one.why)}" for one in missing)

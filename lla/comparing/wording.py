@@ -16,6 +16,8 @@ __all__ = [
     "change_text",
     "counted",
     "draws",
+    "group_of",
+    "lacking",
     "level",
     "name_of",
     "names_of",
@@ -114,7 +116,13 @@ def outcome_text(change: Change) -> str:
 def notes(comparison: Comparison) -> Iterator[str]:
     """What a reader has to know of a comparison, a sentence each."""
     if comparison.same_checkpoint:
-        yield "both reports are of the same weights"
+        drawn = [
+            one.path
+            for one in comparison.shown
+            if one.differs and one.difference.confidence < 1 and not comparison.crossed
+        ]
+        chance = f", so chance alone moved {', '.join(drawn)}" if drawn else ""
+        yield f"both reports are of the same weights{chance}"
     for fact in comparison.crossed:
         yield f"compared across {fact}"
     for fact in comparison.obstacles:
@@ -127,6 +135,22 @@ def notes(comparison: Comparison) -> Iterator[str]:
         yield f"{', '.join(unsure)}: not comparable: {NO_CONFIDENCE}"
     if any("*" in outcome_text(change) for change in comparison.changes):
         yield f"* {SAMPLES_ALONE}"
+
+
+def lacking(changes: Iterable[Change]) -> dict[str, str]:
+    """Groups of metrics that one report lacks as a whole, as ``stability/``, and why."""
+    reasons: dict[str, set[str]] = {}
+    for change in changes:
+        if not change.absent:
+            why = change.why if change.outcome == "missing" else ""
+            reasons.setdefault(group_of(change), set()).add(why)
+    return {group: why for group, said in reasons.items() if len(said) == 1 for why in said if why}
+
+
+def group_of(change: Change) -> str:
+    """The group that a metric is in: ``hessian/`` of ``hessian/trace``."""
+    group, sign, _ = change.path.partition("/")
+    return group + sign
 
 
 def draws(comparison: Comparison) -> str:

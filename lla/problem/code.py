@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lla.errors import ConfigurationError, nearest
+from lla.errors import ConfigurationError, nearest, nearest_file
 
 __all__ = ["as_guest", "function_at"]
 
@@ -100,7 +100,7 @@ def _takes_two(value: Any) -> bool:
 def _from_file(path: Path, role: str) -> ModuleType:
     if not path.is_file():
         raise ConfigurationError(
-            f"there is no file {path} for the {role}",
+            f"there is no file {path} for the {role}{nearest_file(path)}",
             "correct its path; in a recipe, paths are relative to the recipe's folder",
         )
     name = f"_lla_user_{path.stem}_{abs(hash(str(path.resolve())))}"

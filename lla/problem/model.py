@@ -81,11 +81,11 @@ def make_model(
     except Exception as error:
         raise ConfigurationError(
             f"the model factory {spec.factory} failed: {type(error).__name__}: {error}",
-            "correct [model] args in the recipe, or --model-arg",
+            "correct [model] args in the recipe, or --model-arg; --debug shows where",
         ) from error
     if not isinstance(module, nn.Module):
         raise ConfigurationError(
-            f"the model factory {spec.factory} returned a {type(module).__name__}, no nn.Module",
+            f"the model factory {spec.factory} returned {type(module).__name__}, no nn.Module",
             "return the network from it",
         )
     refuse_meta(module, f"the model factory {spec.factory}")

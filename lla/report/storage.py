@@ -22,7 +22,7 @@ import h5py
 
 from lla import __version__
 from lla.analyses.registry import available
-from lla.errors import ReportError
+from lla.errors import ReportError, nearest_file
 from lla.files import replacing
 from lla.report import codec, nexus, seal
 from lla.report.opening import opened, peeked
@@ -260,8 +260,14 @@ def read_scalars(path: str | Path, arrays: Collection[str] = ()) -> Report:
 
 def _there(path: str | Path) -> Path:
     place = Path(path)
+    if place.is_dir():
+        index = place / "index.h5"
+        look = f"its index: lla show {index}" if index.is_file() else "name a report in it"
+        raise ReportError(f"{path} is a folder, and no report", look)
     if not place.is_file():
-        raise ReportError(f"there is no report {path}", "make one: lla analyze MODEL")
+        raise ReportError(
+            f"there is no report {path}{nearest_file(place)}", "make one: lla analyze MODEL"
+        )
     return place
 
 

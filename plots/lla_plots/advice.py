@@ -34,7 +34,9 @@ _COMPUTE = Step(
     "beside it.",
     "lla landscape MODEL",
 )
-_NOTHING = Step("Nothing is left open: every number converged, and no condition is hurt.")
+_DONE = "every number converged, and no condition is hurt."
+_NOTHING = Step(f"Nothing is left open: {_DONE}")
+_NOTHING_ASKED = Step(f"Of what this report was asked, nothing is left open: {_DONE}")
 
 
 def steps(report: Report) -> tuple[Step, ...]:
@@ -50,7 +52,8 @@ def steps(report: Report) -> tuple[Step, ...]:
         Step(action.text, command_for(report, action.analysis, action.flags))
         for action in _unasked(report)
     )
-    return (pressing or (_NOTHING,)) + unasked
+    done = _NOTHING_ASKED if unasked else _NOTHING
+    return (pressing or (done,)) + unasked
 
 
 def _failures(report: Report) -> Iterator[Action]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lla.analyses.registry import available
 from lla.errors import LlaError, ReportError
-from lla.estimate import Estimate, Label
+from lla.estimate import GRAVEST, Estimate, Label
 from lla.numbers import interval, metric, outcome
 from lla.report import Report, read
 from lla.report.storage import refuse_page
@@ -20,7 +20,6 @@ from lla_plots import scripts
 from lla_plots.draw import write
 from lla_plots.page import name_of, page, write_page
 from lla_plots.pictures import Picture, Still, thumbnail
-from lla_plots.sections import GRAVEST
 
 __all__ = [
     "INDEX",

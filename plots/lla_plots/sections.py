@@ -7,16 +7,14 @@ from typing import Any
 from lla.analyses.analysis import Analysis, imported
 from lla.analyses.fields import entries
 from lla.analyses.registry import available
+from lla.estimate import GRAVEST
 from lla.report import Report, Stage
 from lla_plots import sureness
 from lla_plots.parts import Section
 from lla_plots.phrases import capital
 from lla_plots.tables import arrays, metrics, verdicts
 
-__all__ = ["GRAVEST", "of_analysis", "sections"]
-
-GRAVEST = ("violated", "at_edge", "inconclusive", "consistent", "not_applicable")
-"""Outcomes of verdicts, the most serious first."""
+__all__ = ["of_analysis", "sections"]
 
 
 def sections(report: Report) -> tuple[tuple[str, Section], ...]:

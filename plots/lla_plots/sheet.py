@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import BboxTransformTo, ScaledTranslation
 
 from lla_plots.style import size
 from lla_plots.text import fitted, symbols, text_width, wrapped
@@ -48,7 +49,7 @@ class Look:
 
 
 class Sheet:
-    """An A4 page; all lengths are in inches, ``y`` is measured from the top.
+    """A page as wide as A4, and as tall until it is cut; in inches, ``y`` from the top.
 
     Attributes:
         figure: The page.
@@ -60,17 +61,20 @@ class Sheet:
     def __init__(self, name: str, title: str, caption: str) -> None:
         self.figure = Figure(figsize=(_WIDTH, _HEIGHT))
         FigureCanvasAgg(self.figure)
+        # Inches from the upper left corner, upwards: what is written keeps its place in a cut.
+        corner = ScaledTranslation(0.0, 1.0, BboxTransformTo(self.figure.bbox))
+        self._inches = self.figure.dpi_scale_trans + corner
         self.x, self.y, self.width = _SIDE, _TOP, _WIDTH - 2 * _SIDE
         room = 0.97 * self.width - text_width(title, 14)
         self.figure.text(
-            *self._at(self.x, self.y), symbols(fitted(name, room, 14) + title), fontsize=14,
-            va="top", gid="title",
+            self.x, -self.y, symbols(fitted(name, room, 14) + title), fontsize=14,
+            va="top", gid="title", transform=self._inches,
         )  # fmt: skip
         self.y += 0.32
         lines = wrapped(caption, self.width, size("tiny"), joint=" · ")
         self.figure.text(
-            *self._at(self.x, self.y), symbols("\n".join(lines)), fontsize=size("tiny"),
-            color="#555555", va="top", linespacing=_LEADING, gid="footer",
+            self.x, -self.y, symbols("\n".join(lines)), fontsize=size("tiny"),
+            color="#555555", va="top", linespacing=_LEADING, gid="footer", transform=self._inches,
         )  # fmt: skip
         self.y += len(lines) * Look("tiny").line + 0.02
 
@@ -82,14 +86,15 @@ class Sheet:
     def heading(self, text: str) -> None:
         """Write a heading over a thin line."""
         self.y += 0.13
-        place = self._at(self.x, self.y)
         # Bold letters are a good tenth wider.
         points = min(10.0, 10.0 * self.width / (1.18 * text_width(text, 10.0)))
-        self.figure.text(*place, symbols(text), fontsize=points, fontweight="bold", va="top")
+        self.figure.text(
+            self.x, -self.y, symbols(text), fontsize=points, fontweight="bold", va="top",
+            transform=self._inches,
+        )  # fmt: skip
         self.y += 0.2
-        ends = [self._at(x, self.y) for x in (self.x, self.x + self.width)]
-        line = Line2D([p[0] for p in ends], [p[1] for p in ends], color="#BBBBBB", lw=0.7)
-        self.figure.add_artist(line)
+        ends = (self.x, self.x + self.width), (-self.y, -self.y)
+        self.figure.add_artist(Line2D(*ends, color="#BBBBBB", lw=0.7, transform=self._inches))
         self.y += 0.06
 
     def lines_of(self, text: str, look: Look = Look()) -> list[str]:
@@ -103,18 +108,20 @@ class Sheet:
         if not lines:
             return
         self.figure.text(
-            *self._at(self.x + look.indent, self.y), symbols("\n".join(lines)),
+            self.x + look.indent, -self.y, symbols("\n".join(lines)),
             fontsize=size(look.kind), color=look.color, va="top", linespacing=_LEADING,
-            fontweight="bold" if look.bold else "normal",
+            fontweight="bold" if look.bold else "normal", transform=self._inches,
         )  # fmt: skip
         self.y += len(lines) * look.line + gap
 
     def mark(self, marker: str, color: str, *, hollow: bool) -> None:
         """Draw a mark at the beginning of the next line."""
-        x, y = self._at(self.x + 0.05, self.y + 0.07)
         face = "white" if hollow else color
+        place = [self.x + 0.05], [-self.y - 0.07]
         self.figure.add_artist(
-            Line2D([x], [y], marker=marker, mfc=face, mec=color, ms=5, ls="none")
+            Line2D(
+                *place, marker=marker, mfc=face, mec=color, ms=5, ls="none", transform=self._inches
+            )
         )
 
     def row(self, cells: Sequence[tuple[float, str, Look]]) -> None:
@@ -123,8 +130,8 @@ class Sheet:
         for (start, text, look), end in zip(cells, starts, strict=True):
             line = wrapped(text, end - start - 0.05, size(look.kind), 1)
             self.figure.text(
-                *self._at(self.x + start, self.y), symbols("".join(line)),
-                fontsize=size(look.kind), color=look.color, va="top",
+                self.x + start, -self.y, symbols("".join(line)),
+                fontsize=size(look.kind), color=look.color, va="top", transform=self._inches,
             )  # fmt: skip
         self.y += max(cell[2].line for cell in cells)
 
@@ -147,10 +154,16 @@ class Sheet:
             right: Room on its right.
             below: Room for what stands below.
         """
-        x, y = self._at(self.x + left, self.y + height - below)
-        box = (x, y, (self.width - left - right) / _WIDTH, (height - below) / _HEIGHT)
+        x, width, tall = self.x + left, self.width - left - right, height - below
+        bottom = _HEIGHT - (self.y + tall)
         self.y += height
-        return self.figure.add_axes(box)
+        return self.figure.add_axes((x / _WIDTH, bottom / _HEIGHT, width / _WIDTH, tall / _HEIGHT))
 
-    def _at(self, x: float, y: float) -> tuple[float, float]:
-        return x / _WIDTH, 1 - y / _HEIGHT
+    def cut(self) -> None:
+        """End the page below what is written, where that is above the foot of an A4 page."""
+        off = max(0.0, self.left_over)
+        for axes in self.figure.axes:
+            x, y, width, tall = axes.get_position(original=True).bounds
+            left = _HEIGHT - off
+            axes.set_position((x, (y * _HEIGHT - off) / left, width, tall * _HEIGHT / left))
+        self.figure.set_size_inches(_WIDTH, _HEIGHT - off)

@@ -1,7 +1,8 @@
-"""One printable page (A4) that answers a reader's questions about a checkpoint."""
+"""One printable page, A4 or less, that answers a reader's questions about a checkpoint."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lla.analyses.landscape import LandscapeResult
 from lla.analyses.spectrum import SpectrumResult
-from lla.estimate import Estimate, Label
+from lla.estimate import Estimate, Label, alike
 from lla.numbers import confidence, metric, outcome
 from lla.report import Report
 from lla_plots.advice import Step, steps
@@ -39,6 +40,9 @@ _DENSITY = 1.6
 _LEAST, _MOST = 1.0, 2.5
 _PLACES = 2.3
 
+_HEADING = 0.39
+# Sections that the page shows in their own way, the baseline's among the numbers.
+_PLACED = {"baseline", "sharpness", "confidence", "stability", "layers", "landscape"}
 _FAINT = Look("small", GREY)
 
 
@@ -54,7 +58,10 @@ def headline(report: Report) -> list[tuple[str, Estimate | Label]]:
 
 
 def figure(report: Report) -> Figure:
-    """Draw the page: how sharp, how sure, stable or not, which layers, what to do next."""
+    """Draw the page: how sharp, how sure, stable or not, which layers, what to do next.
+
+    As wide as A4; as tall where there is as much to say, and no taller than what it says.
+    """
     with drawn_at(_A4):
         return _page(report)
 
@@ -75,7 +82,9 @@ def _page(report: Report) -> Figure:
     count = _steps_that_fit(sheet, found, sheet.left_over - _PLACES)
     height = sheet.left_over - _next_height(sheet, found, count)
     _places(sheet, told, spectrum, plane, height)
+    _others(sheet, told.values(), sheet.left_over - _next_height(sheet, found, count))
     _next(sheet, found, count)
+    sheet.cut()
     return sheet.figure
 
 
@@ -140,20 +149,21 @@ def _cells(path: str, value: Estimate | Label) -> list[tuple[float, str, Look]]:
 def _stability(sheet: Sheet, section: Section, report: Report) -> None:
     sheet.heading(section.question)
     sheet.paragraph(section.lead)
-    for verdict in report.verdicts[:_VERDICTS]:
-        color = OUTCOME_COLORS[verdict.verdict]
-        name = verdict.id.rpartition(".")[2].replace("_", " ")
+    groups = alike(report.verdicts)
+    for said, why, verdicts in groups[:_VERDICTS]:
+        color = OUTCOME_COLORS[said]
+        names = ", ".join(one.id.rpartition(".")[2].replace("_", " ") for one in verdicts)
         top = sheet.y
-        sheet.mark(MARKERS[verdict.verdict], color, hollow=verdict.verdict == "not_applicable")
-        bold = Look("small", color, bold=True, indent=0.17, most=2)
+        sheet.mark(MARKERS[said], color, hollow=said == "not_applicable")
+        bold = Look("small", color, bold=True, indent=0.17, most=4)
         with sheet.column(0.0, 2.5):
-            sheet.paragraph(f"{name}: {outcome(verdict.verdict)}", bold, gap=0.02)
+            sheet.paragraph(f"{outcome(said)}: {names}", bold, gap=0.02)
             name_end = sheet.y
         with sheet.column(2.5, sheet.width - 2.5):
-            sheet.paragraph(verdict.why, Look("small", most=2), gap=0.02)
+            sheet.paragraph(why, Look("small", most=2), gap=0.02)
             sheet_end = sheet.y
         sheet.y = max(top, name_end, sheet_end)
-    hidden = len(report.verdicts) - _VERDICTS
+    hidden = sum(len(verdicts) for *_, verdicts in groups[_VERDICTS:])
     if hidden > 0:
         sheet.paragraph(f"… and {hidden} more in the report.", _FAINT)
 
@@ -189,6 +199,20 @@ def _places(
                 _shrink(axes)
             end = max(end, sheet.y)
     sheet.y = end
+
+
+def _others(sheet: Sheet, told: Iterable[Section], room: float) -> None:
+    """What the page has no place of its own for, as far as there is room."""
+    for section in told:
+        if section.id in _PLACED or not section.lead:
+            continue
+        look = Look(most=4)
+        height = _HEADING + len(sheet.lines_of(section.lead, look)) * look.line + 0.04
+        if height > room:
+            return
+        sheet.heading(section.question)
+        sheet.paragraph(section.lead, look)
+        room -= height
 
 
 def _direction(plane: LandscapeResult, index: int) -> str:
@@ -235,7 +259,9 @@ def _steps_that_fit(sheet: Sheet, found: tuple[Step, ...], room: float) -> int:
 
 def _next_height(sheet: Sheet, found: tuple[Step, ...], most: int) -> float:
     lines = _next_lines(found, most)
-    return 0.39 + sum(len(sheet.lines_of(text, look)) * look.line + 0.04 for text, look in lines)
+    return _HEADING + sum(
+        len(sheet.lines_of(text, look)) * look.line + 0.04 for text, look in lines
+    )
 
 
 def _next(sheet: Sheet, found: tuple[Step, ...], most: int) -> None:

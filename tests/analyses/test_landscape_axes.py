@@ -16,6 +16,7 @@ from lla.analyses.landscape import EVALUATED, LandscapeConfig, LandscapeResult
 from lla.analyses.landscape.normalization import normalized, orthogonalized
 from lla.analyses.landscape.run import run
 from lla.analyses.landscape.setting import setting_of
+from lla.analyses.landscape.usable import check
 from lla.errors import ConfigurationError, LlaError
 from lla.execution import workspace_of
 from lla.pipeline import prepare
@@ -323,7 +324,11 @@ WRONG = {
     "no checkpoints": ({"axes": "pca"}, "need other checkpoints"),
     "no file": ({"axes": "file:absent.h5"}, "there is no file"),
     "no moment": ({"axes": "adam:third"}, "names no moment"),
+    "no member": ({"axes": "random:first"}, "names no member"),
+    "no metric": ({"metrics": "margins"}, "there is no metric 'margins'"),
+    "no kind in a panel": ({"panel": "hessian/none,hesian/none"}, "did you mean 'hessian'"),
 }
+LATE = {"no such eigenvector", "parallel", "three in a plane"}  # what only directions can tell
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -333,6 +338,23 @@ def test_directions_that_make_no_sense_are_told(folder: Path, case: str) -> None
     with pytest.raises(LlaError, match=words.replace("*", r"\*")) as caught:
         run(problem, LandscapeConfig(**keys), workspace)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("case", sorted(WRONG.keys() - LATE))
+def test_what_is_named_wrongly_is_told_before_anything_runs(folder: Path, case: str) -> None:
+    keys, words = WRONG[case]
+    problem, _ = problem_of(folder)
+    with pytest.raises(LlaError, match=words.replace("*", r"\*")):
+        check(problem, LandscapeConfig(**keys))
+
+
+def test_what_can_be_used_passes_the_look_beforehand(folder: Path) -> None:
+    problem, _ = problem_of(folder)
+    for axes in KINDS:
+        check(problem, LandscapeConfig(**named(axes, folder)))
+    check(problem, LandscapeConfig(panel="random/filter,hessian:0+hessian:1/none", axes="adam"))
+    # Axes that are not asked for need no files.
+    check(problem, LandscapeConfig(checkpoints="absent-*.pt", rule="adam"))
 
 
 def test_directions_of_another_network_zero_or_not_finite_are_told(folder: Path) -> None:
@@ -353,3 +375,5 @@ def test_directions_of_another_network_zero_or_not_finite_are_told(folder: Path)
     config = LandscapeConfig(axes="between", checkpoints=f"{folder}/foreign.pt")
     with pytest.raises(LlaError, match="no checkpoint of the same network"):
         run(problem, config, workspace)
+    with pytest.raises(LlaError, match="no checkpoint of the same network"):
+        check(problem, config)

@@ -41,6 +41,15 @@ def test_what_changed_comes_first() -> None:
     assert "half-widths of estimates are added" in done.stdout
 
 
+def test_an_analysis_that_one_report_lacks_has_one_line() -> None:
+    lla.write(report("d.pt", stability=None, sharpness=None), "d.h5")
+    lines = compare("a.h5", "d.h5").stdout.splitlines()
+    assert [line.split() for line in lines if "not in the other report" in line] == [
+        ["all", "of", f"{group}/", "not", "in", "the", "other", "report"]
+        for group in ("stability", "sharpness")
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [

@@ -87,8 +87,8 @@ def test_numbers_verdicts_and_what_went_wrong() -> None:
         "10.00 [9.99, 10.01]               certified",
         "17.00 [16.50, 17.50]              95 %",
         "mainly positive (C_t = -0.1)",
-        "landscape: failed RuntimeError",
-        "saliency: not applicable no images",
+        "landscape failed: RuntimeError",
+        "saliency not applicable: no images",
         "lla show -v long.h5",
     ):
         assert words in text, words

@@ -14,6 +14,7 @@ from lla.analyses import registry
 from lla.analyses.analysis import Analysis, Config
 from lla.analyses.fields import metric
 from lla.comparing import document, gate, markdown, schema
+from lla.comparing.wording import notes
 from lla.errors import ConfigurationError
 from lla.estimate import Estimate, Label, Verdict
 from lla.report import Stage
@@ -220,6 +221,23 @@ def test_what_one_report_lacks() -> None:
     assert found.layers == ()
     assert gate([found]).status == "inconclusive"
     assert found["stability/trace_frobenius_max_lr"].absent
+
+
+def test_an_analysis_that_one_report_lacks_is_said_once() -> None:
+    other = report("b.pt", sharpness=None, landscape=None)
+    text = markdown([lla.compare(report(), other)])
+    assert text.count("not in the other report") == 2
+    assert "- `sharpness/`: not in the other report" in text
+    assert "`sharpness/sam`" not in text
+    assert "| `hessian/trace` |" in text
+
+
+def test_equal_weights_differ_by_their_draws_alone() -> None:
+    moved = report(spectrum=build.spectrum(trace=build.sampled(40.0)))
+    (note,) = [one for one in notes(lla.compare(report(), moved)) if "same weights" in one]
+    assert note.endswith("so chance alone moved hessian/trace")
+    (note,) = [one for one in notes(lla.compare(report(), report())) if "same weights" in one]
+    assert note == "both reports are of the same weights"
 
 
 def test_layers_by_name() -> None:

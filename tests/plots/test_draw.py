@@ -1,5 +1,6 @@
 import os
 import re
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pytest
@@ -9,6 +10,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from lla.errors import ConfigurationError, ReportError
+from lla.estimate import Verdict
 from tests.plots import build
 from tests.plots.build import texts
 
@@ -68,7 +70,7 @@ def test_the_summary_answers_the_questions_of_a_reader():
     assert "20.00 [19.50, 20.50]  95 %*" in said
     assert "* not converged" in said
     assert "mainly positive" in said
-    for words in ("b: violated", "d: inconclusive", "c: not applicable", "why b"):
+    for words in ("violated: b", "inconclusive: d", "not applicable: c", "why b"):
         assert words in said
     assert "1. Lower the learning rate" in said
     labels = {axes.get_xlabel() for axes in figure.axes}
@@ -76,10 +78,54 @@ def test_the_summary_answers_the_questions_of_a_reader():
     assert "trace (loss units), interval; share" in labels
 
 
-def test_the_summary_is_a_page_of_a4():
-    for report in (build.report(), build.report(spectrum=None, landscape=None)):
-        size = summary.figure(report).get_size_inches()
-        assert list(size * 25.4) == pytest.approx([210, 297])
+def test_the_summary_is_a_page_of_a4_and_ends_with_what_it_says():
+    for missing in ((), ("spectrum", "landscape"), ("spectrum", "stability", "landscape")):
+        figure = summary.figure(build.report(**dict.fromkeys(missing)))
+        width, height = figure.get_size_inches() * 25.4
+        assert width == pytest.approx(210)
+        assert height <= 297 + 1e-6
+        figure.canvas.draw()
+        renderer = figure.canvas.get_renderer()
+        lowest = min(text.get_window_extent(renderer).y0 for text in figure.texts)
+        highest = max(text.get_window_extent(renderer).y1 for text in figure.texts)
+        assert 0.3 < lowest / figure.dpi < (0.6 if missing else 2.0)
+        assert 0.4 < height / 25.4 - highest / figure.dpi < 0.7
+    assert height < 200
+
+
+def test_a_page_that_is_cut_keeps_its_plots_where_they_were():
+    tall = build.report(stability=None, saliency=None, sharpness=None)
+    figure = summary.figure(tall)
+    figure.canvas.draw()
+    (label,) = [axes for axes in figure.axes if "eigenvalue of" in axes.get_xlabel()]
+    box = label.get_position()
+    _, height = figure.get_size_inches()
+    assert height < 297 / 25.4 - 1
+    assert (1 - box.y1) * height == pytest.approx(0.5 + 0.32 + 0.02 + 0.42, abs=0.25)
+    assert box.height * height == pytest.approx(1.6 - 0.42)
+
+
+def test_conditions_that_say_the_same_share_a_line_of_the_summary():
+    made = build.stability()
+    nine = tuple(Verdict(f"stability.c{n}", "not_applicable", "batch norm") for n in range(9))
+    one = Verdict("stability.hurt", "violated", "too large")
+    report = build.report(stability=replace(made, verdicts=(*nine, one)))
+    figure = summary.figure(report)
+    said = texts(figure)
+    assert said.count("batch norm") == 1
+    for n in range(9):
+        assert f"c{n}" in said
+    assert said.index("violated: hurt") < said.index("not applicable: c0")
+    # What they leave free is the plane's.
+    assert any("α (parameter norm)" in axes.get_xlabel() for axes in figure.axes)
+
+
+def test_the_summary_says_what_has_no_place_of_its_own():
+    only = dict.fromkeys(("spectrum", "stability", "landscape"))
+    said = texts(summary.figure(build.report(**only)))
+    assert "The largest rise of the loss that ascent found" in said
+    assert "What did the network look at?" in said
+    assert "This report was not asked: What did the network look at?" not in said
 
 
 def test_the_summarys_text_and_plots_stay_on_the_page():

@@ -165,7 +165,7 @@ def test_a_bare_report_makes_a_page():
         "What to do next?",
         "What was analysed, and how?",
     ]
-    assert "Nothing is left open" in read.text
+    assert "Of what this report was asked, nothing is left open" in read.text
     asked = "Is it stable at its learning rate?"
     assert f"This report was not asked: {asked} lla stability runs/net.pt" in read.text
 

@@ -175,7 +175,11 @@ def test_prefixed_weights_fit(folder: Path) -> None:
         ({"model": ModelSpec(factory="no.py:net")}, ConfigurationError, "there is no file"),
         ({"model": ModelSpec(factory="nets.py:nett")}, ConfigurationError, "mean 'net'"),
         ({"model": ModelSpec(factory="nets.py:broken")}, ConfigurationError, "RuntimeError: no"),
-        ({"model": ModelSpec(factory="nets.py:number")}, ConfigurationError, "a int"),
+        (
+            {"model": ModelSpec(factory="nets.py:number")},
+            ConfigurationError,
+            "returned int, no nn.Module",
+        ),
         ({"model": ModelSpec(factory="no_such_package:f")}, ConfigurationError, "ModuleNotFound"),
         (
             {"model": ModelSpec(factory="nets.py:net", args={"width": 5})},

@@ -260,6 +260,7 @@ ANALYSIS = Analysis(
     result=AlignResult,
     run="lla.analyses.alignment.run:run",
     work="lla.analyses.work:of_alignment",
+    check="lla.analyses.alignment.domains:check_files",
     compared=Compared(
         # Not the domains themselves: another week's data under one name is what is compared.
         alike=("network", "align.scope"),

@@ -9,12 +9,19 @@ from pathlib import Path
 import torch
 
 from lla.analyses.alignment import AlignConfig
-from lla.errors import ConfigurationError, DataError, LlaError, NotApplicableError, ProblemError
+from lla.errors import (
+    ConfigurationError,
+    DataError,
+    LlaError,
+    NotApplicableError,
+    ProblemError,
+    nearest_file,
+)
 from lla.problem import Dataset, Problem
 from lla.problem.checks import check
 from lla.sources import with_options
 
-__all__ = ["domains_of", "files_of"]
+__all__ = ["check_files", "domains_of", "files_of"]
 
 _MOST = 20
 
@@ -23,6 +30,21 @@ def files_of(config: AlignConfig) -> list[str]:
     """The files of the domains, those that are there."""
     named = dict.fromkeys(with_options(source)[0] for source in config.domains.values())
     return [path for path in named if path and Path(path).is_file()]
+
+
+def check_files(problem: Problem, config: AlignConfig) -> None:
+    """See that the domains' files are there, before anything long runs; nothing is read.
+
+    Raises:
+        DataError: One is not.
+    """
+    for name, source in config.domains.items():
+        path, _ = with_options(source)
+        if path and ":" not in path and not Path(path).exists():
+            raise DataError(
+                f"domain '{name}': there is no data file {path}{nearest_file(Path(path))}",
+                "correct it: --domain NAME=DATA, or [domains] in the recipe",
+            )
 
 
 def domains_of(problem: Problem, config: AlignConfig) -> dict[str, Dataset]:

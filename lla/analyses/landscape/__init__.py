@@ -353,6 +353,7 @@ ANALYSIS = Analysis(
     figures="lla_plots.landscape:figures",
     depends=EIGENPAIRS,
     files="lla.analyses.landscape.series:files_of",
+    check="lla.analyses.landscape.usable:check",
     question="What does the loss look like around it?",
     sections="lla_plots.words.landscape:sections",
     steps="lla_plots.words.landscape:steps",

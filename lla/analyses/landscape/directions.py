@@ -22,7 +22,7 @@ from lla.errors import ConfigurationError, nearest
 from lla.problem import Problem
 from lla.seeding import gaussian
 
-__all__ = ["Directions", "directions_of"]
+__all__ = ["Directions", "directions_of", "kind_of", "members", "moment"]
 
 _NAN = float("nan")
 
@@ -101,13 +101,23 @@ def directions_of(
     return made
 
 
-def _of_one(spec: str, request: _Request) -> Directions:
+def kind_of(spec: str) -> tuple[str, str]:
+    """The kind that a specification names, and which of its members, or "".
+
+    Raises:
+        ConfigurationError: There is no such kind.
+    """
     kind, _, which = spec.partition(":")
     if kind not in _KINDS:
         raise ConfigurationError(
             f"there are no axes '{spec}'{nearest(kind, _KINDS)}",
             f"the kinds are: {', '.join(_KINDS)}; a kind's member as hessian:0 or adam:first",
         )
+    return kind, which
+
+
+def _of_one(spec: str, request: _Request) -> Directions:
+    kind, which = kind_of(spec)
     found = _KINDS[kind](replace(request, which=which))
     return replace(found, kinds=(kind,) * len(found))
 
@@ -133,7 +143,7 @@ def _plain(vectors: torch.Tensor, *names: str) -> Directions:
 
 
 def _hessian(request: _Request) -> Directions:
-    wanted = _indices(request.which, "hessian") if request.which else [0, -1]
+    wanted = members(request.which, "hessian") if request.which else [0, -1]
     ends = request.workspace.get(spectral("hessian").ends, request.problem)
     count = ends.found
     for index in wanted:
@@ -163,8 +173,12 @@ def _eigenvector(index: int) -> str:
     return f"eigenvector {place} from the {end} eigenvalue"
 
 
-def _indices(text: str, kind: str) -> list[int]:
-    """``2``, ``-1`` or ``0..9``, both ends included."""
+def members(text: str, kind: str) -> list[int]:
+    """``2``, ``-1`` or ``0..9``, both ends included.
+
+    Raises:
+        ConfigurationError: It is none of these.
+    """
     match = re.fullmatch(r"(-?\d+)(?:\.\.(-?\d+))?", text)
     if not match:
         raise ConfigurationError(
@@ -177,7 +191,7 @@ def _indices(text: str, kind: str) -> list[int]:
 
 
 def _random(request: _Request) -> Directions:
-    wanted = _indices(request.which, "random") if request.which else [0, 1]
+    wanted = members(request.which, "random") if request.which else [0, 1]
     seed, size = request.workspace.seed, request.problem.space.size
     # Every repetition draws anew, and every member has a number of its own in it.
     stage = f"landscape direction {request.repeat}" if request.repeat else "landscape direction"
@@ -192,26 +206,35 @@ def _gradient(request: _Request) -> Directions:
     return _plain((slope / length if length > 0 else slope)[None], "gradient")
 
 
-def _adam(request: _Request) -> Directions:
-    moments = request.problem.moments
+def moment(problem: Problem, which: str) -> Directions:
+    """Directions of the optimizer's state: ``first``, ``second``, ``step``; "": first and step.
+
+    Raises:
+        ConfigurationError: The checkpoint has no such state, or there is no such moment.
+    """
+    moments = problem.moments
     if moments is None:
         raise ConfigurationError(
             "the checkpoint holds no moments of an Adam or RMSprop optimizer that fit the network",
             "choose other axes, or save the optimizer's state with the weights",
         )
-    device = request.problem.device
+    device = problem.device
     first, second = moments.first.to(device), moments.second.to(device)
     step = torch.where(second > 0, first / second.clamp_min(1e-300).sqrt(), 0.0)
     known = {"first": first, "second": second, "step": step}
     words = {"first": "Adam's mean gradient m₁", "second": "Adam's mean square m₂",
              "step": "Adam's step m₁/√m₂"}  # fmt: skip
-    wanted = [request.which] if request.which else ["first", "step"]
+    wanted = [which] if which else ["first", "step"]
     if wanted[0] not in known:
         raise ConfigurationError(
-            f"'adam:{request.which}' names no moment{nearest(request.which, known)}",
+            f"'adam:{which}' names no moment{nearest(which, known)}",
             f"write adam:{', adam:'.join(known)}",
         )
     return _plain(torch.stack([known[name] for name in wanted]), *(words[n] for n in wanted))
+
+
+def _adam(request: _Request) -> Directions:
+    return moment(request.problem, request.which)
 
 
 def _between(request: _Request) -> Directions:

@@ -15,9 +15,18 @@ from lla.errors import ConfigurationError
 from lla.problem import Problem
 from lla.sources import with_options
 
-__all__ = ["Series", "files_of", "line_to", "main_axes", "plane_through", "series_of"]
+__all__ = [
+    "OPTION",
+    "Series",
+    "files_of",
+    "line_to",
+    "main_axes",
+    "plane_through",
+    "series_files",
+    "series_of",
+]
 
-_OPTION = "--checkpoints"
+OPTION = "--checkpoints"
 
 
 @dataclass(frozen=True)
@@ -37,26 +46,39 @@ class Series:
     epochs: np.ndarray
 
 
-def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
-    """Read further checkpoints of the same network, in the given order.
+def series_files(paths: Sequence[str], kind: str) -> list[str]:
+    """The further checkpoints that a user names, in the given order.
 
     Args:
-        problem: The analysed checkpoint.
         paths: Files, or patterns whose files are taken in natural order (2 before 10).
         kind: The axes that ask, for messages.
 
     Raises:
         ConfigurationError: None is given, or a pattern matches none.
-        LlaError: One cannot be read or is of another network.
     """
     if not paths:
         raise ConfigurationError(
             f"axes '{kind}' need other checkpoints of the same network",
             f"name them: --axes {kind} --checkpoints 'runs/epoch-*.pt'",
         )
+    return checkpoints_of(paths, OPTION)
+
+
+def series_of(problem: Problem, paths: Sequence[str], kind: str) -> Series:
+    """Read further checkpoints of the same network, in the given order.
+
+    Args:
+        problem: The analysed checkpoint.
+        paths: As of :func:`series_files`.
+        kind: The axes that ask, for messages.
+
+    Raises:
+        ConfigurationError: None is given, or a pattern matches none.
+        LlaError: One cannot be read or is of another network.
+    """
     names, offsets, buffers, epochs = [], [], [], []
-    for path in checkpoints_of(paths, _OPTION):
-        other = problem_at(problem, path, _OPTION)
+    for path in series_files(paths, kind):
+        other = problem_at(problem, path, OPTION)
         names.append(Path(path).name)
         epochs.append(float("nan") if other.training.epoch is None else other.training.epoch)
         offsets.append(other.theta.double() - problem.theta.double())

@@ -205,6 +205,7 @@ ANALYSIS = Analysis(
     figures="lla_plots.saliency:figures",
     depends=("run.confidence", *EIGENPAIRS),
     files="lla.analyses.saliency.pictures:files_of",
+    check="lla.analyses.saliency.usable:check",
     question="What did the network look at?",
     summary=("class_sensitivity", "randomized_beyond", "deletion_gain"),
     remedies=(Remedy(("class_sensitivity",), "images", 4),),

@@ -23,7 +23,7 @@ from lla.problem import Problem
 from lla.problem.forward import outputs_if_any
 from lla.problem.inputs import Inputs
 
-__all__ = ["norm_grad", "run"]
+__all__ = ["no_images", "norm_grad", "run"]
 
 
 def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> SaliencyResult:
@@ -34,7 +34,7 @@ def run(problem: Problem, config: SaliencyConfig, workspace: Workspace) -> Salie
     Raises:
         ConfigurationError: Images, layers or targets are asked for that there are not.
     """
-    reason = _no_images(problem.data.inputs)
+    reason = no_images(problem.data.inputs)
     if not reason and config.curvature and problem.batch_norm == "batch":
         reason = (
             "maps along eigenvectors are of the analysed loss, in which batch norm normalizes by "
@@ -183,7 +183,8 @@ def _degenerate(maps: Maps) -> Estimate:
     return Estimate.exact(count / whole, method=f"{count} of {whole} maps of an image at a layer")
 
 
-def _no_images(inputs: Inputs) -> str:
+def no_images(inputs: Inputs) -> str:
+    """Why the inputs are no images, or ""."""
     if not isinstance(inputs, torch.Tensor):
         return f"the inputs are not images: the network takes {len(inputs)} of them by " + (
             "name" if isinstance(inputs, dict) else "position"

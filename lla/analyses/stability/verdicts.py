@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lla.estimate import Estimate, Outcome, Verdict
+from lla.numbers import interval
 
 if TYPE_CHECKING:
     from lla.analyses.stability.condition import Condition
@@ -30,9 +31,9 @@ def judge(condition: Condition, lr: float | None, edge: float) -> Verdict:
     if not limit.converged and limit.confidence >= 1:
         return Verdict(condition.id, "inconclusive", "the eigenvalue has not converged")
     note = f" ({condition.note})" if condition.note else ""
-    sizes = f"η = {lr:.4g}, largest stable {limit.value:.4g} [{limit.low:.4g}, {limit.high:.4g}]"
+    sizes = f"η = {lr:.4g}, largest stable {interval(limit)}"
     if abs(lr / limit.value - 1) <= edge:
-        return Verdict(condition.id, "at_edge", f"{sizes}: within {edge:.0%}{note}")
+        return Verdict(condition.id, "at_edge", f"{sizes}: within {100 * edge:.3g} %{note}")
     if lr > limit.high:
         if condition.indicates:
             return Verdict(

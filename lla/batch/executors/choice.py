@@ -7,13 +7,26 @@ from lla.batch.executors.executor import Executor
 from lla.batch.executors.options import Options
 from lla.errors import ConfigurationError, nearest
 
-__all__ = ["EXECUTORS", "made"]
+__all__ = ["EXECUTORS", "made", "refuse_unknown"]
 
 EXECUTORS = {
     "process": "lla.batch.executors.processes:ProcessExecutor",
     "ray": "lla.batch.executors.ray:RayExecutor",
     "slurm": "lla.batch.executors.slurm:SlurmExecutor",
 }
+
+
+def refuse_unknown(name: str) -> None:
+    """See that there is an executor of this name; nothing is imported.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if name not in EXECUTORS:
+        raise ConfigurationError(
+            f"there is no executor '{name}'{nearest(name, EXECUTORS)}",
+            f"choose among: {', '.join(EXECUTORS)}",
+        )
 
 
 def made(name: str, options: Options) -> Executor:
@@ -23,10 +36,6 @@ def made(name: str, options: Options) -> Executor:
         ConfigurationError: There is none, its package is not installed, or its engine cannot be
             used like this.
     """
-    if name not in EXECUTORS:
-        raise ConfigurationError(
-            f"there is no executor '{name}'{nearest(name, EXECUTORS)}",
-            f"use --executor {', '.join(EXECUTORS)}",
-        )
+    refuse_unknown(name)
     executor: Executor = imported(EXECUTORS[name])(options)
     return executor

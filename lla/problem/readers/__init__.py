@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lla.errors import ConfigurationError, DataError, nearest
+from lla.errors import ConfigurationError, DataError, nearest, nearest_file
 from lla.problem.readers.request import Request
 from lla.problem.readers.samples import Store
 from lla.problem.recipe import DataSpec
@@ -90,7 +90,7 @@ def _kind_of(source: str, folder: Path) -> tuple[_Kind, str]:
         )
     if kind is None or not path.is_file():
         raise DataError(
-            f"there is no data file {path}",
+            f"there is no data file {path}{nearest_file(path)}",
             "correct [data] source (relative to the recipe's folder) or pass --data FILE",
         )
     return kind, source

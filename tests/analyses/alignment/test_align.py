@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 import lla
-from lla.analyses.alignment import MEASURES, AlignConfig
+from lla.analyses.alignment import ANALYSIS, MEASURES, AlignConfig
 from lla.analyses.alignment.domains import domains_of
 from lla.analyses.alignment.run import run
 from lla.analyses.workspace import Workspace
-from lla.errors import ConfigurationError, LlaError, NotApplicableError
-from lla.settings import gather
+from lla.errors import ConfigurationError, DataError, LlaError, NotApplicableError
+from lla.pipeline import refuse_unusable
+from lla.settings import Settings, gather
 from tests.analyses.alignment.cases import Net, inputs_of, labels_of
 from tests.cli.test_commands import lla as command
 
@@ -133,6 +134,13 @@ def test_the_problem_stays_as_it_was() -> None:
     assert not problem.module.training
     assert all(not part._forward_hooks for part in problem.module.modules())
     assert all(part.grad is None for part in problem.module.parameters())
+
+
+def test_a_domain_without_its_file_is_told_before_anything_runs() -> None:
+    problem, config = live(), AlignConfig(domains={"new": "nope.npz?split=test", "hub": "hf:some"})
+    settings = Settings(analyses={"align": config})
+    with pytest.raises(DataError, match=r"domain 'new': there is no data file nope\.npz$"):
+        refuse_unusable([ANALYSIS], problem, settings)
 
 
 def test_what_cannot_be_compared_is_told() -> None:

@@ -14,6 +14,7 @@ from lla.analyses.saliency.maps import Network, Wanted, layer_maps
 from lla.analyses.saliency.run import run
 from lla.analyses.saliency.targets import Score
 from lla.analyses.saliency.tokens import grid_of, spatial
+from lla.analyses.saliency.usable import check
 from lla.analyses.workspace import Workspace
 from lla.api import analyze
 from lla.errors import ConfigurationError
@@ -120,6 +121,31 @@ def test_the_last_layer_of_each_resolution_is_chosen(problem: Problem) -> None:
 def test_an_unknown_layer_is_told_with_the_nearest(problem: Problem) -> None:
     with pytest.raises(ConfigurationError, match="no layer '33'"):
         norm_grad(problem, problem.data.inputs, torch.zeros(5, dtype=torch.int64), ["33"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"layers": "33"}, "no layer '33'"),
+        ({"indices": "2,5"}, "no image at position 5"),
+        ({"classes": "7"}, "no analysed image is of class 7"),
+        ({"target": "3"}, "there is no class 3"),
+        ({"files": "cat.jpg"}, "image files"),
+    ],
+)
+def test_what_is_named_wrongly_is_told_before_anything_runs(
+    problem: Problem, keys: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        check(problem, SaliencyConfig(**keys))
+
+
+def test_what_can_be_used_passes_the_look_beforehand(problem: Problem) -> None:
+    for keys in ({}, {"layers": "3,input"}, {"indices": "4"}, {"target": "true"}, {"target": "2"}):
+        check(problem, SaliencyConfig(**keys))
+    # Where there are no images, the analysis itself says so.
+    table = from_objects(nn.Linear(4, 3), (torch.rand(5, 4), torch.randint(0, 3, (5,))))
+    check(table, SaliencyConfig(layers="33"))
 
 
 @pytest.mark.parametrize(
