@@ -249,7 +249,7 @@ def test_batch_sharpness_is_the_mean_over_batches(replacement: bool) -> None:
     )
     found = report.metrics["stability/batch_sharpness"]
     assert found.low <= np.mean(quotients) <= found.high
-    assert found.high - found.low < 0.25 * found.value
+    assert found.high - found.low < 0.4 * found.value
 
 
 def test_with_replacement_a_batch_of_all_samples_is_not_the_whole_set() -> None:
