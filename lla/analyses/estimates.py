@@ -160,6 +160,9 @@ def sketched_trace(
         found = mean_of(
             samples, confidence, method=f"{label}, {probes} probes", units="loss"
         ).within(tolerance)
+        if config.trace_method == "xtrace":
+            # Its estimates share a sketch, and their scatter says less than their error.
+            found = replace(found, confidence=math.nan)
         if found.converged or probes >= min(config.max_probes, operator.size):
             return found
         probes, attempt = min(2 * probes, config.max_probes), attempt + 1

@@ -449,6 +449,9 @@ def test_sketched_traces(small) -> None:
         found = analyze(module, data, only=["spectrum"], settings=settings).metrics["hessian/trace"]
         assert found.low <= truth <= found.high
         assert found.converged
+        # XTrace's intervals held the trace for 80 % of seeds on another network, where 95 % was
+        # asked: they indicate the error.
+        assert math.isnan(found.confidence) == (name == "xtrace")
 
 
 def test_curvature_along_a_direction(small) -> None:

@@ -89,7 +89,7 @@ def mass_ratio(
 
     Args:
         rules: One quadrature; or two, whose errors have opposite signs: then their mean is taken,
-            and half their difference is added to the interval as the quadrature's error.
+            and half their difference is added to the half-width as the quadrature's error.
         power: n.
         confidence: Of the interval.
         floor: Nodes nearer to zero than this are rounding, and left out.
@@ -108,7 +108,8 @@ def mass_ratio(
     ends = [float(over.mean() / under.mean()) for over, under in sums if under.mean() > 0]
     if not found.exists or len(ends) < 2:
         return found
-    half = math.hypot(found.high - found.value, (max(ends) - min(ends)) / 2)
+    # The quadrature's error is the same for all probes: no draw is likely to be lucky with it.
+    half = found.high - found.value + (max(ends) - min(ends)) / 2
     half += (1 + found.value) * slack / float(under.mean())
     return replace(found, low=max(0.0, found.value - half), high=found.value + half)
 
