@@ -75,6 +75,19 @@ def test_more_ascent_only_raises_what_is_a_lower_bound() -> None:
     assert rises[0] >= float(step @ slope + step @ hessian @ step / 2) * (1 - 1e-12)
 
 
+def test_batches_whose_targets_are_all_ignored_have_no_rise() -> None:
+    torch.manual_seed(0)
+    targets = torch.randint(0, 3, (24,))
+    targets[6:] = -100
+    module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+    settings = {"sharpness": {"m": 2}}
+    report = lla.analyze(
+        module, (torch.randn(24, 3), targets), only=["sharpness"], settings=settings
+    )
+    assert report.stages["sharpness"].status == "done"
+    assert report.metrics["sharpness/m_sharpness"].value > 0
+
+
 def test_how_the_data_is_cut_is_no_change_of_the_worst_case() -> None:
     torch.manual_seed(0)
     data = (torch.randn(50, 3), torch.randint(0, 3, (50,)))

@@ -437,6 +437,20 @@ def test_a_subset_has_a_sampling_error_and_the_whole_has_none(small) -> None:
     assert part["hessian/trace"].sampling_stderr > 0
 
 
+def test_groups_of_samples_whose_targets_are_all_ignored(small) -> None:
+    """Four of 24 samples have a target, and there are six groups."""
+    module, (x, y) = small
+    data = (x[:24], torch.cat([y[:4], torch.full((20,), -100)]))
+    truth = columns(Hessian(from_objects(module, (x[:4], y[:4]), dtype="float64")), 53)
+    settings = {"run": {"dtype": "float64"}}
+    training = Training(samples=1000)
+    found = analyze(module, data, only=["spectrum"], settings=settings, training=training).metrics
+    top = float(torch.linalg.eigvalsh(truth)[-1])
+    assert found["hessian/lambda_max"].value == pytest.approx(top, rel=1e-9)
+    assert found["hessian/trace"].value == pytest.approx(float(truth.trace()), rel=1e-9)
+    assert 0 < found["hessian/lambda_max"].sampling_stderr < top
+
+
 def test_sketched_traces(small) -> None:
     module, data = small
     problem = from_objects(module, data, dtype="float64")

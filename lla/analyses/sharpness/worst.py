@@ -156,7 +156,8 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
         radius: ρ.
 
     Returns:
-        A function of the samples' positions; NaN where the batch has no gradient.
+        A function of the samples' positions; NaN where the batch has no gradient, or where all
+        of its targets are ignored.
     """
 
     def rise(chosen: torch.Tensor) -> float:
@@ -165,7 +166,7 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
         part = double.altered(data=data)
         slope = gradient(part)
         length = float(torch.linalg.vector_norm(slope))
-        if not length:
+        if not length > 0:
             return math.nan
         move = slope * (radius / length)
         return part.evaluate(moved(part, move).theta).loss - part.evaluate(part.theta).loss
