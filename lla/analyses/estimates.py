@@ -24,6 +24,7 @@ __all__ = [
     "certified_over_groups",
     "extreme_estimate",
     "frobenius_estimate",
+    "rounding_of_sums",
     "sketched_trace",
     "trace_estimate",
     "with_sampling",
@@ -159,9 +160,23 @@ def sketched_trace(
         found = mean_of(
             samples, confidence, method=f"{label}, {probes} probes", units="loss"
         ).within(tolerance)
+        if config.trace_method == "xtrace":
+            # Its estimates share a sketch, and their scatter says less than their error.
+            found = replace(found, confidence=math.nan)
         if found.converged or probes >= min(config.max_probes, operator.size):
             return found
         probes, attempt = min(2 * probes, config.max_probes), attempt + 1
+
+
+def rounding_of_sums(probes: Probes, eps: float) -> tuple[float, float]:
+    """What the rounding of products may move a probe's trace and square by.
+
+    A product Hz of |z_i| = 1 is off by about eps·‖H‖ in each of P entries, of either sign. It is
+    all that is left where Krylov spaces leave nothing to chance.
+    """
+    square = float(np.mean([sample.square for sample in probes.samples]))
+    trace = eps * math.sqrt(probes.size * max(square, 0.0))
+    return trace, 2 * trace * math.sqrt(max(square, 0.0))
 
 
 def frobenius_estimate(probes: Probes, confidence: float, slack: float, note: str) -> Estimate:

@@ -29,6 +29,7 @@ from lla.analyses.estimates import (
     certified_over_groups,
     extreme_estimate,
     frobenius_estimate,
+    rounding_of_sums,
     sketched_trace,
     trace_estimate,
     with_sampling,
@@ -357,16 +358,16 @@ def _trace(name: OperatorName, problem: Problem, workspace: Workspace) -> Estima
         found = replace(widened(found, float(errors.half[0])), method=method)
     found = found.within(workspace.tolerance)
     if not errors:
-        # Where nothing is left to chance, rounding is.
-        found = widened(found, math.sqrt(operator.size) * operator.eps * abs(found.value))
+        found = widened(found, rounding_of_sums(probes, operator.eps)[0])
     return with_sampling(found, probes.groups.mean(axis=1) if probes.groups.size else (), problem)
 
 
 def _frobenius(name: OperatorName, problem: Problem, workspace: Workspace) -> Estimate:
     probes = workspace.get(spectral(name).probes, problem)
     errors = workspace.get(spectral(name).errors, problem)
-    note = workspace.get(spectral(name).operator, problem).note if errors else ""
-    slack = float(errors.half[1]) if errors else 0.0
+    operator = workspace.get(spectral(name).operator, problem)
+    note = operator.note if errors else ""
+    slack = float(errors.half[1]) if errors else rounding_of_sums(probes, operator.eps)[1]
     found = frobenius_estimate(probes, workspace.confidence, slack, note and f", products{note}")
     return found.within(workspace.tolerance)
 

@@ -130,7 +130,7 @@ class SummedOperator(Generic[G]):
 
         Returns:
             The products, shape (b, P), and the forms, shape (groups, b, b), each of its group's
-            own mean loss.
+            own mean loss. A group whose targets are all ignored has none, and is left out.
 
         Raises:
             ProblemError: The loss of all samples is not the sum of the groups'.
@@ -142,6 +142,8 @@ class SummedOperator(Generic[G]):
         for group in groups:
             part = self.on(list(data.select(group).chunks(data.chunk)))
             product = part._stepping_down(vectors)
+            if not part.weight:
+                continue
             forms.append(vectors @ product.T)
             weights.append(part.weight)
             total += product * part.weight

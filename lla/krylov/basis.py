@@ -19,6 +19,7 @@ _SLAB = 64 << 20  # bytes of a slab whose rows are long: what is not filled may 
 _COLUMNS = 1 << 20
 _CONVERTED = 1 << 20  # numbers that are made float64 at a time: they stay in a cache
 _SMALL = 1e-3  # what is left of a row: below it, the rounding of its removal is felt
+_DEPENDENT = 0.5  # of such a row, made a unit vector: no more than this is new, it is rounding
 
 
 class Basis:
@@ -206,14 +207,17 @@ class Basis:
 
 
 def orthonormalized(
-    block: torch.Tensor, floor: float, *others: Basis, spend: bool = False
+    block: torch.Tensor, floor: float, *others: Basis, before: float = 0.0, spend: bool = False
 ) -> tuple[torch.Tensor, np.ndarray]:
     """An orthonormal basis of a block's rows, dropping what is linearly dependent.
 
     Args:
         block: Shape (b, P), orthogonal to ``others``.
         floor: Rows of which no more than this norm is left are dropped.
-        others: What the new rows are kept orthogonal to, where normalizing enlarges rounding.
+        others: What the new rows are kept orthogonal to, where normalizing enlarges rounding; a
+            row of which that leaves too little is rounding, and dropped.
+        before: Norm of the rows before ``others`` were taken out of them: what that rounded is of
+            its size.
         spend: Whether the block's own memory may be used.
 
     Returns:
@@ -232,12 +236,15 @@ def orthonormalized(
         norm = float(torch.linalg.vector_norm(row))
         if norm <= floor:
             continue
-        factors[len(rows), column] = norm
         row /= norm
-        if norm < _SMALL * length:
+        if norm < _SMALL * max(length, before):
             for other in others:
                 other.remove(row[None])
-            row /= torch.linalg.vector_norm(row)
+            left = float(torch.linalg.vector_norm(row))
+            if left < _DEPENDENT:
+                continue
+            row /= left
+        factors[len(rows), column] = norm
         rows.append(row)
     if len(rows) == 1:
         return rows[0][None], factors[:1]

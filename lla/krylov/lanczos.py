@@ -117,8 +117,9 @@ def block_lanczos(
         measured = basis.remove(product).cpu().numpy()
         projected = _extended(projected, measured, first)
         scale = max(scale, float(np.abs(measured).max()))
-        floor = _BREAKDOWN * operator.eps * max(scale, _largest_row(product))
-        beyond, factors = orthonormalized(product, floor, *others, spend=True)
+        size = max(scale, _largest_row(product))
+        floor = _BREAKDOWN * operator.eps * size
+        beyond, factors = orthonormalized(product, floor, *others, before=size, spend=True)
         del product
         coupling = np.zeros((len(beyond), basis.rows))
         coupling[:, first:] = factors

@@ -237,8 +237,10 @@ class _Pilot:
         count = len(probes)
         along = space.basis.remove(probes).cpu().numpy()
         # What rounding leaves of a probe that lies in the known space is no direction.
-        floor = 1e-10 * self._operator.size**0.5
-        start, shares = orthonormalized(probes, floor, space.basis, spend=True)
+        length = self._operator.size**0.5
+        start, shares = orthonormalized(
+            probes, 1e-10 * length, space.basis, before=length, spend=True
+        )
         del probes
         if not len(start):
             self._measure(np.zeros((0, 0)), 0, np.zeros((0, count)), along)

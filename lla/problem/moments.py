@@ -23,11 +23,14 @@ class Moments:
     Attributes:
         first: m₁; zero for an optimizer without it, as RMSprop.
         second: m₂.
+        divided: What a step divides by the root of: m₂, or AMSGrad's largest m₂ so far, or for
+            RMSprop with ``centered`` the variance m₂ − m².
         step: Steps that the optimizer has made, or 0 where it does not tell.
     """
 
     first: torch.Tensor
     second: torch.Tensor
+    divided: torch.Tensor
     step: int = 0
 
 
@@ -63,7 +66,8 @@ def _fitting(
         return None
     places = {name: numbered.get(str(index)) for index, (name, _) in enumerate(known)}
     parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    steps = 0
+    divisors: list[torch.Tensor] = []
+    steps, plain = 0, True
     for name, shape in zip(space.names, space.shapes, strict=True):
         held = places.get(name)
         if not isinstance(held, Mapping):
@@ -73,12 +77,26 @@ def _fitting(
         if second is None or second.shape != shape:
             return None
         first = torch.zeros_like(second) if first is None else first
-        if first.shape != shape:
+        divided = _divided(held, second)
+        if first.shape != shape or divided.shape != shape:
             return None
         parts.append((first.reshape(-1).double(), second.reshape(-1).double()))
+        divisors.append(divided.reshape(-1))
+        plain = plain and divided is second
         steps = max(steps, int(held.get("step", 0)))
     first, second = (torch.cat(row) for row in zip(*parts, strict=True))
-    return Moments(first, second, steps)
+    # Usually they are the same: a vector may be as large as the memory that is left.
+    return Moments(first, second, second if plain else torch.cat(divisors).double(), steps)
+
+
+def _divided(held: Mapping[Any, Any], second: torch.Tensor) -> torch.Tensor:
+    largest, mean = _tensor(held, ("max_exp_avg_sq",)), _tensor(held, ("grad_avg",))
+    if largest is not None:
+        return largest
+    if mean is None or mean.shape != second.shape:
+        return second
+    # As torch computes it: rounding may make it negative, and torch's step not a number.
+    return (second.double() - mean.double().square()).clamp_min(0.0)
 
 
 def _tensor(held: Mapping[Any, Any], keys: tuple[str, ...]) -> torch.Tensor | None:

@@ -32,6 +32,25 @@ def trained_hessian() -> torch.Tensor:
         optimizer.zero_grad()
         nn.functional.cross_entropy(module(x), y).backward()
         optimizer.step()
+    return hessian_of(module, x, y)
+
+
+def fitted_hessian() -> torch.Tensor:
+    """That of a net that has nearly learnt random labels: eigenvalues of all sizes."""
+    torch.manual_seed(3)
+    x, y = torch.randn(60, 6).double(), torch.randint(0, 4, (60,))
+    layers = nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 4)
+    module = nn.Sequential(*layers).double()
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(x), y).backward()
+        optimizer.step()
+    return hessian_of(module, x, y)
+
+
+def hessian_of(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The dense Hessian of the mean cross entropy."""
     shapes = {name: part.shape for name, part in module.named_parameters()}
     theta = nn.utils.parameters_to_vector(module.parameters()).detach()
 
@@ -100,3 +119,31 @@ def test_intervals_cover_and_are_not_too_wide(name: str) -> None:
     print(f"{name}: covered {covered:.3f}, {width:.2f} of the ideal width")
     assert covered >= 0.92
     assert width <= 1.3
+
+
+@pytest.mark.long
+def test_the_error_of_the_quadrature_is_no_draw() -> None:
+    """With the usual five steps quadrature is as wrong as chance, on one side each time."""
+    matrix = fitted_hessian()
+    values = torch.linalg.eigvalsh(matrix)
+    truth = float(-values[values < 0].sum() / values[values > 0].sum())
+    operator, size = MatrixOperator(matrix), len(matrix)
+    found = []
+    for seed in range(100):
+        pairs = extreme_eigenpairs(
+            operator,
+            lambda index, seed=seed: gaussian(size, seed, "e", index),
+            Search(5, 2, 1e-6, 300, least=50),
+        )
+        probes = draw_probes(
+            operator,
+            lambda index, seed=seed: rademacher(size, seed, "p", index),
+            pairs.krylov,
+            ProbePlan(PROBES, 5, PROBES),
+            blocks=(slice(0, size),),
+            enough=lambda samples: PROBES,
+        )
+        found.append(mass_ratio((probes.below, probes.above), 1.0, 0.95))
+    covered = np.mean([one.low <= truth <= one.high for one in found])
+    print(f"covered {covered:.3f}")
+    assert covered >= 0.92

@@ -75,6 +75,33 @@ def test_more_ascent_only_raises_what_is_a_lower_bound() -> None:
     assert rises[0] >= float(step @ slope + step @ hessian @ step / 2) * (1 - 1e-12)
 
 
+def test_batches_whose_targets_are_all_ignored_have_no_rise() -> None:
+    torch.manual_seed(0)
+    targets = torch.randint(0, 3, (24,))
+    targets[6:] = -100
+    module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+    settings = {"sharpness": {"m": 2}}
+    report = lla.analyze(
+        module, (torch.randn(24, 3), targets), only=["sharpness"], settings=settings
+    )
+    assert report.stages["sharpness"].status == "done"
+    assert report.metrics["sharpness/m_sharpness"].value > 0
+
+
+def test_how_the_data_is_cut_is_no_change_of_the_worst_case() -> None:
+    torch.manual_seed(0)
+    data = (torch.randn(50, 3), torch.randint(0, 3, (50,)))
+    module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+    cut, whole = (
+        lla.analyze(module, data, only=["sharpness"], batch_size=size) for size in (7, 50)
+    )
+    found = lla.compare(cut, whole)
+    for name in ("sam", "asam"):
+        assert found[f"sharpness/{name}"].outcome == "not_shown"
+        estimate = whole.metrics[f"sharpness/{name}"]
+        assert estimate.high - estimate.low < 1e-4 * estimate.value
+
+
 def test_at_a_minimum_the_worst_case_is_along_the_largest_eigenvector() -> None:
     problem = regression(noise=0.0)
     top = float(torch.linalg.eigvalsh(quadratic(problem)[0])[-1])

@@ -289,6 +289,89 @@ def test_rounding_is_no_negative_mass() -> None:
     assert not found["hessian/C_t"].exists
 
 
+class Curved(nn.Module):
+    """A quadratic whose Hessian is diagonal: with random signs, quadrature sees each entry."""
+
+    def __init__(self, entries: torch.Tensor) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.randn(len(entries)))
+        self.register_buffer("entries", entries)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (self.entries * self.theta.square()).sum() + 0.0 * x.sum(1)
+
+
+def quadratic(module, batch):
+    values = module(batch[0])
+    return values.sum(), len(values)
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e-4])
+def test_the_bulk_near_zero_counts_in_float32(scale: float) -> None:
+    """20,000 eigenvalues of 1e-6 to 1e-5 of the largest hold a part of the mass, or most of it."""
+    bulk = scale * np.random.default_rng(1).laplace(0.3, 1.0, 20_000)
+    entries = np.concatenate([bulk, [10.0, 8.0, 3.0, 1.5, -1.0, -0.7]])
+    truth = -entries[entries < 0].sum() / entries[entries > 0].sum()
+    module = Curved(torch.tensor(entries, dtype=torch.float32))
+    data = (torch.zeros(2, 1), torch.zeros(2))
+    found = analyze(module, data, quadratic, only=["spectrum"]).metrics["hessian/K_H1"]
+    assert found.low <= truth <= found.high
+    assert found.value == pytest.approx(truth, rel=0.05)
+
+
+def test_rounding_is_in_the_intervals_where_nothing_is_left_to_chance() -> None:
+    """Krylov spaces of small networks are whole: what is left is that products are in float32."""
+    for seed in range(6):
+        torch.manual_seed(seed)
+        module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 3))
+        data = (3 * torch.randn(50, 3), torch.randint(0, 3, (50,)))
+        problem = from_objects(module, data, dtype="float64")
+        matrix = columns(Hessian(problem), problem.space.size).numpy()
+        values = np.linalg.eigvalsh(matrix)
+        report = analyze(module, data, only=["spectrum"], batch_size=20)
+        truths = {
+            "trace": values.sum(),
+            "frobenius": np.linalg.norm(values),
+            "effective_rank": values.sum() ** 2 / (values**2).sum(),
+            "K_H1": -values[values < 0].sum() / values[values > 0].sum(),
+        }
+        for name, truth in truths.items():
+            found = report.metrics[f"hessian/{name}"]
+            assert found.low <= truth <= found.high, (seed, name)
+            assert found.high - found.low < 1e-4 * np.abs(values).sum()
+        layers = report.results["spectrum"].layers
+        for index, block in enumerate((matrix[:20, :20], matrix[20:, 20:])):
+            assert layers.low[index] <= np.trace(block) <= layers.high[index]
+            top = np.linalg.eigvalsh(block)[-1]
+            assert layers.lambda_max_low[index] <= top <= layers.lambda_max_high[index]
+
+
+def test_a_layer_of_negative_curvature_has_no_zero_among_its_eigenvalues() -> None:
+    """Blocks smaller than the Krylov space, every eigenvalue of which is negative."""
+    torch.manual_seed(0)
+
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.straight, self.square = nn.Linear(3, 2), nn.Linear(3, 2, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.straight(x) + self.square(x * x)
+
+    def gain(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return -((output - target) ** 2).sum(dim=1).mean()
+
+    x = torch.randn(30, 3, dtype=torch.float64)
+    settings = {"run": {"dtype": "float64"}}
+    report = analyze(Parts(), (x, torch.randn(30, 2)), gain, only=["spectrum"], settings=settings)
+    layers = report.results["spectrum"].layers
+    features = (torch.cat([x, torch.ones_like(x[:, :1])], dim=1), x * x)
+    for index, phi in enumerate(features):
+        top = float(torch.linalg.eigvalsh(-2 * phi.T @ phi / 30)[-1])
+        assert layers.lambda_max[index] == pytest.approx(top, rel=1e-6)
+        assert layers.lambda_max_low[index] <= top <= layers.lambda_max_high[index]
+
+
 @pytest.mark.parametrize("name", ["ggn", "fisher", "empirical_fisher"])
 def test_other_matrices_have_a_spectrum_too(small, name: str) -> None:
     module, data = small
@@ -354,6 +437,20 @@ def test_a_subset_has_a_sampling_error_and_the_whole_has_none(small) -> None:
     assert part["hessian/trace"].sampling_stderr > 0
 
 
+def test_groups_of_samples_whose_targets_are_all_ignored(small) -> None:
+    """Four of 24 samples have a target, and there are six groups."""
+    module, (x, y) = small
+    data = (x[:24], torch.cat([y[:4], torch.full((20,), -100)]))
+    truth = columns(Hessian(from_objects(module, (x[:4], y[:4]), dtype="float64")), 53)
+    settings = {"run": {"dtype": "float64"}}
+    training = Training(samples=1000)
+    found = analyze(module, data, only=["spectrum"], settings=settings, training=training).metrics
+    top = float(torch.linalg.eigvalsh(truth)[-1])
+    assert found["hessian/lambda_max"].value == pytest.approx(top, rel=1e-9)
+    assert found["hessian/trace"].value == pytest.approx(float(truth.trace()), rel=1e-9)
+    assert 0 < found["hessian/lambda_max"].sampling_stderr < top
+
+
 def test_sketched_traces(small) -> None:
     module, data = small
     problem = from_objects(module, data, dtype="float64")
@@ -366,6 +463,9 @@ def test_sketched_traces(small) -> None:
         found = analyze(module, data, only=["spectrum"], settings=settings).metrics["hessian/trace"]
         assert found.low <= truth <= found.high
         assert found.converged
+        # XTrace's intervals held the trace for 80 % of seeds on another network, where 95 % was
+        # asked: they indicate the error.
+        assert math.isnan(found.confidence) == (name == "xtrace")
 
 
 def test_curvature_along_a_direction(small) -> None:

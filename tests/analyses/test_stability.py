@@ -221,34 +221,52 @@ def test_unknown_learning_rate_still_gives_thresholds() -> None:
 
 
 @pytest.mark.long
-def test_batch_sharpness_is_the_mean_over_batches() -> None:
-    """Linear regression, B = 2: the mean over all pairs, by enumeration."""
+@pytest.mark.parametrize("replacement", [False, True])
+def test_batch_sharpness_is_the_mean_over_batches(replacement: bool) -> None:
+    """Linear regression, B = 2: the mean over all pairs as they are drawn, by enumeration."""
     generator = np.random.default_rng(0)
-    x, y = generator.normal(size=(7, 2)), generator.normal(size=(7, 1))
-    weight = np.array([[0.3], [-0.2]])
+    x, y = generator.normal(size=(3, 3)), generator.normal(size=(3, 1))
+    weight = np.array([[0.3], [-0.2], [0.1]])
     quotients = []
-    for first in range(7):
-        for second in range(first + 1, 7):
+    for first in range(3):
+        for second in range(3) if replacement else range(first + 1, 3):
             part = x[[first, second]]
             slope = part.T @ (part @ weight - y[[first, second]])
             quotients.append(((part @ slope) ** 2).sum() / (slope**2).sum())
-    module = nn.Linear(2, 1, bias=False)
+    module = nn.Linear(3, 1, bias=False)
     with torch.no_grad():
         module.weight.copy_(torch.from_numpy(weight.T))
     report = analyze(
         module,
         (torch.from_numpy(x), torch.from_numpy(y)),
         LossSpec(name="mse"),
-        training=Training(optimizer="sgd", lr=0.1, batch_size=2, samples=7),
+        training=Training(optimizer="sgd", lr=0.1, batch_size=2, samples=3),
         only=["stability"],
         settings={
             "run": {"dtype": "float64", "confidence": 0.999},
-            "stability": {"max_batches": 2000, "batch_tolerance": 0.03},
+            "stability": {"max_batches": 2000, "batch_tolerance": 0.03, "replacement": replacement},
         },
     )
     found = report.metrics["stability/batch_sharpness"]
     assert found.low <= np.mean(quotients) <= found.high
-    assert found.high - found.low < 0.2 * found.value
+    assert found.high - found.low < 0.4 * found.value
+
+
+def test_with_replacement_a_batch_of_all_samples_is_not_the_whole_set() -> None:
+    """One output, one weight: every batch's quotient is 2 mean x², whose mean is exact."""
+    x = torch.arange(1.0, 5.0, dtype=torch.float64)[:, None]
+    report = analyze(
+        nn.Linear(1, 1, bias=False),
+        (x, 3 * x),
+        LossSpec(name="mse"),
+        training=Training(optimizer="sgd", lr=0.01, batch_size=4, samples=4),
+        only=["stability"],
+        settings={"run": {"dtype": "float64"}, "stability": {"replacement": True}},
+    )
+    found = report.metrics["stability/batch_sharpness"]
+    assert found.low < 2 * float(x.square().mean()) < found.high
+    assert found.confidence < 1.0
+    assert "with replacement" in found.method
 
 
 def test_peak_of_rule_3_with_outputs():

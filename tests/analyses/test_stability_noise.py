@@ -441,7 +441,7 @@ def test_adaptive_optimizers_by_their_own_steps(kind: str, decay: float) -> None
     data = (data[0], torch.zeros(1, 1, dtype=torch.float64))
     problem = from_objects(module, data, LossSpec(name="mse"), dtype="float64")
     held = torch.tensor([second], dtype=torch.float64)
-    moments = Moments(torch.zeros_like(held), held, step)
+    moments = Moments(torch.zeros_like(held), held, held, step)
     training = Training(optimizer=kind.lower(), lr=0.1, weight_decay=decay)  # type: ignore[arg-type]
     problem = Problem(**{**vars(problem), "moments": moments, "training": training})
     run = TrainingRun(optimizer=kind.lower(), weight_decay=decay)
@@ -460,3 +460,38 @@ def test_adaptive_optimizers_by_their_own_steps(kind: str, decay: float) -> None
         return float(np.abs(np.linalg.eigvals(np.concatenate((moved, mean)))).max())
 
     assert radius(0.999 * limit) < 1 < radius(1.001 * limit)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Adam", {}),
+        ("Adam", {"amsgrad": True, "betas": (0.5, 0.6)}),
+        ("AdamW", {"amsgrad": True, "betas": (0.5, 0.6), "weight_decay": 0.0}),
+        ("RMSprop", {}),
+        ("RMSprop", {"centered": True}),
+    ],
+)
+def test_the_preconditioner_is_what_torch_divided_its_last_step_by(
+    kind: str, options: dict[str, object]
+) -> None:
+    from lla.analyses.stability.preconditioned import preconditioner
+    from lla.problem.moments import moments_of
+
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2).double()
+    x, y = torch.randn(20, 3).double(), torch.randn(20, 2).double()
+    optimizer = getattr(torch.optim, kind)(module.parameters(), lr=0.05, **options)
+    for _ in range(12):
+        before = nn.utils.parameters_to_vector(module.parameters()).detach().clone()
+        optimizer.zero_grad()
+        ((module(x) - y) ** 2).mean().backward()
+        optimizer.step()
+    moved = before - nn.utils.parameters_to_vector(module.parameters()).detach()
+    problem = from_objects(module, (x, y), LossSpec(name="mse"), dtype="float64")
+    moments = moments_of(optimizer.state_dict()["state"], module, problem.space)
+    slope = torch.cat([part.grad.reshape(-1) for part in module.parameters()])
+    mean = slope if kind == "RMSprop" else moments.first
+    betas = options.get("betas", (0.9, 0.999))
+    found = preconditioner(moments, kind.lower(), betas, None)
+    torch.testing.assert_close(found, 0.05 * mean / moved, rtol=1e-9, atol=0)

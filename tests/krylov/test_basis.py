@@ -92,6 +92,18 @@ def test_rows_are_orthonormal_where_normalizing_enlarges_rounding() -> None:
     torch.testing.assert_close(gram, torch.eye(5, dtype=torch.float64), atol=1e-12, rtol=0)
 
 
+def test_rows_that_were_taken_out_before_are_cleaned_or_dropped() -> None:
+    """What is left of a row of length 1 is 1e-13 long, and rounding leans it on the space."""
+    known, rows = rows_of(0, 6).split([4, 2])
+    basis = Basis(SIZE, CPU)
+    basis.append(known)
+    left = 1e-13 * torch.stack([rows[0] + 0.5 * known[0], known[1] + 1e-3 * rows[1]])
+    made, factors = orthonormalized(left, 1e-15, basis, before=1.0)
+    torch.testing.assert_close(made.abs(), rows[:1].abs(), atol=1e-12, rtol=0)
+    assert factors.shape == (1, 2)
+    assert factors[0, 1] == pytest.approx(0.0, abs=1e-13)
+
+
 @pytest.mark.parametrize("on_host", [False, True])
 def test_rows_kept_in_float32_are_what_products_are_made_of(
     monkeypatch: pytest.MonkeyPatch, on_host: bool

@@ -100,6 +100,19 @@ def test_full_krylov_space_leaves_no_variance() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [32, 37])
+@pytest.mark.parametrize("zeros", [0, 5])
+def test_blocks_that_reach_the_whole_space_end_there(size: int, zeros: int) -> None:
+    """Where a block has more rows than directions are left, the others are rounding."""
+    for seed in range(5):
+        values = torch.randn(size - zeros, generator=torch.Generator().manual_seed(seed))
+        matrix = rotated([*values.tolist(), *[0.0] * zeros], seed)
+        found = probes_of(matrix, seed, known_steps=15, steps=5)
+        for sample in found.samples:
+            assert sample.trace == pytest.approx(float(matrix.trace()), abs=1e-11)
+            assert sample.square == pytest.approx(float(matrix.square().sum()), rel=1e-11)
+
+
 def test_the_block_rules_bracket_and_integrate_exactly() -> None:
     """Known part and block rule together give each probe's moments; the trace is exact."""
     matrix = rotated(SPECTRUM)

@@ -93,7 +93,7 @@ def worst_of(
     if move is None:
         why = "the loss is not finite at any point of the ball that was tried"
         return Worst(Estimate.missing(why, units="loss"), first, second)
-    rise = _rise(double, move, f"the highest of {evaluated} points, a lower bound")
+    rise = _rise(problem, double, move, f"the highest of {evaluated} points, a lower bound")
     return Worst(_complete(rise, problem), first, second)
 
 
@@ -156,7 +156,8 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
         radius: ρ.
 
     Returns:
-        A function of the samples' positions; NaN where the batch has no gradient.
+        A function of the samples' positions; NaN where the batch has no gradient, or where all
+        of its targets are ignored.
     """
 
     def rise(chosen: torch.Tensor) -> float:
@@ -165,7 +166,7 @@ def one_step(double: Problem, radius: float) -> Callable[[torch.Tensor], float]:
         part = double.altered(data=data)
         slope = gradient(part)
         length = float(torch.linalg.vector_norm(slope))
-        if not length:
+        if not length > 0:
             return math.nan
         move = slope * (radius / length)
         return part.evaluate(moved(part, move).theta).loss - part.evaluate(part.theta).loss
@@ -201,12 +202,14 @@ def _second_order(
     )
 
 
-def _rise(double: Problem, move: torch.Tensor, method: str) -> Estimate:
-    """L(θ+ε) − L(θ) in float64, with the rounding of both."""
+def _rise(problem: Problem, double: Problem, move: torch.Tensor, method: str) -> Estimate:
+    """L(θ+ε) − L(θ) in float64, with the rounding of both, and of the way to ε."""
     there = double.evaluate(moved(double, move).theta).loss
     here = double.evaluate(double.theta).loss
     slack = _ROUNDING * torch.finfo(double.theta.dtype).eps * (abs(there) + abs(here))
     value = there - here
+    # The search is in the model's dtype: cut into other chunks, it ends somewhat elsewhere.
+    slack += _ROUNDING * torch.finfo(problem.theta.dtype).eps * abs(value)
     return Estimate(value, value - slack, value + slack, method=method, units="loss")
 
 

@@ -79,26 +79,38 @@ def _quotient(over: Estimate, under: Estimate) -> Estimate:
 
 
 def mass_ratio(
-    rules: Sequence[Quadrature], power: float, confidence: float, floor: float = 0.0
+    rules: Sequence[Quadrature],
+    power: float,
+    confidence: float,
+    floor: float = 0.0,
+    slack: float = 0.0,
 ) -> Estimate:
     """K_Hn = Σ_{θ<0} (|θ|w)ⁿ / Σ_{θ>0} (θw)ⁿ, each sum averaged over probes first.
 
     Args:
         rules: One quadrature; or two, whose errors have opposite signs: then their mean is taken,
-            and half their difference is added to the interval as the quadrature's error.
+            and half their difference is added to the half-width as the quadrature's error.
         power: n.
         confidence: Of the interval.
         floor: Nodes nearer to zero than this are rounding, and left out.
+        slack: How far each of the sums may be off by the rounding of products.
+
+    Returns:
+        Missing where the denominator is zero up to ``slack``.
     """
     probes, nodes = rules[-1].nodes.shape
     sums = [[rule.power_sums(power, sign, floor) for sign in (-1, +1)] for rule in rules]
     over, under = np.mean(sums, axis=0)
+    if under.mean() <= slack:
+        return Estimate.missing("no eigenvalue is positive beyond rounding")
     method = f"quadrature, {probes} probes, {nodes} nodes, ratio of means"
     found = ratio_of_means(over, under, confidence, method=method)
     ends = [float(over.mean() / under.mean()) for over, under in sums if under.mean() > 0]
     if not found.exists or len(ends) < 2:
         return found
-    half = math.hypot(found.high - found.value, (max(ends) - min(ends)) / 2)
+    # The quadrature's error is the same for all probes: no draw is likely to be lucky with it.
+    half = found.high - found.value + (max(ends) - min(ends)) / 2
+    half += (1 + found.value) * slack / float(under.mean())
     return replace(found, low=max(0.0, found.value - half), high=found.value + half)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lla.analyses.accuracy import widened
+from lla.analyses.estimates import rounding_of_sums
 from lla.analyses.spectral import SpectralProducts
 from lla.analyses.spectrum import Layers, SpectrumConfig
 from lla.analyses.workspace import Workspace
@@ -42,9 +43,13 @@ def layers_of(
     names = tuple(dict.fromkeys(owners))
     member = np.array([[owner == name for owner in owners] for name in names], dtype=float)
     traces = layer_traces(probes, member, workspace.confidence)
+    sizes = member @ np.array(space.sizes)
     if errors:
         halves = member @ errors.half[2:]
-        traces = [widened(one, half) for one, half in zip(traces, halves, strict=True)]
+    else:
+        unit = rounding_of_sums(probes, workspace.get(shared.operator, problem).eps)[0]
+        halves = unit * np.sqrt(sizes / space.size)
+    traces = [widened(one, half) for one, half in zip(traces, halves, strict=True)]
     whole = sum(trace.value for trace in traces)
     values = np.array([trace.value for trace in traces])
     sharpness = []
@@ -56,10 +61,11 @@ def layers_of(
                 _iterated(restricted, config.layer_steps, workspace.seed, index, slack)
             )
         else:
-            sharpness.append(_from_known(found.pairs.krylov, probes, places, slack))
+            error = found.product_error
+            sharpness.append(_from_known(found.pairs.krylov, probes, places, error))
     return Layers(
         names=names,
-        parameters=(member @ np.array(space.sizes)).astype(np.int64),
+        parameters=sizes.astype(np.int64),
         trace=values,
         low=np.array([trace.low for trace in traces]),
         high=np.array([trace.high for trace in traces]),
@@ -95,9 +101,11 @@ def _from_known(krylov: Krylov, probes: Probes, places: tuple[slice, ...], slack
     the complement, give or take the coupling and the error of products (Weyl).
     """
     squares, turn = np.linalg.eigh(krylov.basis.gram(places).numpy())
-    root = turn * np.sqrt(np.maximum(squares, 0.0)) @ turn.T
-    top = float(np.linalg.eigvalsh(root @ krylov.projected @ root)[-1])
-    if sum(place.stop - place.start for place in places) > krylov.basis.rows:
+    # The block has as many eigenvalues as parameters: further rows would add zeros.
+    size = sum(place.stop - place.start for place in places)
+    root = (turn * np.sqrt(np.maximum(squares, 0.0)))[:, -size:]
+    top = float(np.linalg.eigvalsh(root.T @ krylov.projected @ root)[-1])
+    if size > krylov.basis.rows:
         top = max(top, 0.0)
     coupling = float(np.linalg.norm(krylov.coupling, 2)) if krylov.coupling.size else 0.0
     low, high = np.nan_to_num(probes.reach)

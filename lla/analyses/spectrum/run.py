@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
-from lla.analyses.estimates import Spectrum
+from lla.analyses.estimates import Spectrum, rounding_of_sums
 from lla.analyses.spectral import spectral
 from lla.analyses.spectrum import (
     Density,
@@ -48,27 +47,28 @@ def run(problem: Problem, config: SpectrumConfig, workspace: Workspace) -> Spect
     smallest = workspace.get(shared.lambda_min, problem)
     pairs, confidence = found.pairs, workspace.confidence
     operator = workspace.get(shared.operator, problem)
-    rounding = (
-        found.product_error
-        if found.note
-        else (math.sqrt(operator.size) * operator.eps * pairs.norm)
-    )
+    # Of one node. The bulk of a large network's eigenvalues is not much farther from zero than that
+    # of all its P together, √P times as much, and is what K_H1 asks for.
+    rounding = found.product_error if found.note else operator.eps * pairs.norm
     errors = workspace.get(shared.errors, problem)
+    sums = rounding_of_sums(probes, operator.eps)
     slack = found.product_error if found.note else 0.0
     near_zero = near_zero_share(probes, NEAR_ZERO * pairs.norm, confidence, slack)
     negative = negative_ratio(smallest, largest)
+    mass = mass_ratio(
+        *((probes.below, probes.above), 1.0, confidence, rounding), slack=sums[0] / operator.size
+    )
+    roots = mass_ratio((probes.rules,), 0.5, confidence, rounding) if mass.exists else mass
     return SpectrumResult(
         lambda_max=largest,
         lambda_min=smallest,
         trace=workspace.get(shared.trace, problem),
         frobenius=workspace.get(shared.frobenius, problem),
-        effective_rank=effective_rank(probes, confidence, errors.half if errors else (0.0, 0.0)),
+        effective_rank=effective_rank(probes, confidence, errors.half if errors else sums),
         r_e=extreme_ratio(smallest, largest),
         C_t=negative,
-        K_H1=_of_these_products(
-            mass_ratio((probes.below, probes.above), 1.0, confidence, rounding), found
-        ),
-        K_H05=_of_these_products(mass_ratio((probes.rules,), 0.5, confidence, rounding), found),
+        K_H1=_of_these_products(mass, found),
+        K_H05=_of_these_products(roots, found),
         near_zero=near_zero,
         operator=Label(config.operator, OPERATORS[config.operator]),
         type=spectrum_type(smallest, largest, negative, near_zero),

@@ -14,7 +14,7 @@ from lla.analyses.workspace import Workspace
 from lla.curvature import batch_curvature
 from lla.estimate import Estimate, mean_of
 from lla.problem import Problem
-from lla.seeding import permutation
+from lla.seeding import generator, permutation
 
 __all__ = ["batch_sharpness"]
 
@@ -24,11 +24,11 @@ _STAGE = "batch sharpness"
 def batch_sharpness(
     problem: Problem, training: TrainingRun, config: StabilityConfig, workspace: Workspace
 ) -> Estimate:
-    """E_B[g_BᵀH_B g_B / ‖g_B‖²] over random batches of the training batch size."""
+    """E_B[g_BᵀH_B g_B / ‖g_B‖²] over random batches of the training batch size, as it drew them."""
     size, available = training.batch_size, len(problem.data)
     if size is None:
         return Estimate.missing("the batch size is unknown; pass --batch-size")
-    if size > available:
+    if size > available and not training.replacement:
         return Estimate.missing(
             f"a batch of {size} is larger than the {available} samples analysed"
         )
@@ -46,7 +46,7 @@ def batch_sharpness(
             problem, batch, decay=decay, way=way, on_step_down=workspace.steps_down.append
         )
 
-    if size == available:
+    if size == available and not training.replacement:
         value = quotient_on(torch.arange(available))
         if math.isnan(value):
             return Estimate.missing("the gradient is zero")
@@ -55,8 +55,10 @@ def batch_sharpness(
         return Estimate.exact(value, method="the batch is the whole set: ĝᵀHĝ", units="loss")
 
     def drawn(index: int) -> float:
-        chosen = permutation(len(problem.data), workspace.seed, _STAGE, index)
-        return quotient_on(chosen[:size])
+        if training.replacement:
+            random = generator(workspace.seed, _STAGE, index)
+            return quotient_on(torch.randint(available, (size,), generator=random))
+        return quotient_on(permutation(available, workspace.seed, _STAGE, index)[:size])
 
     quotients = draws_until(
         drawn,
@@ -66,7 +68,8 @@ def batch_sharpness(
         tolerance=config.batch_tolerance,
         most=config.max_batches,
     )
-    own = ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
+    own = ", with replacement" if training.replacement else ""
+    own += ", batch norm with each batch's statistics" if problem.has_batch_norm else ""
     own += ", products by central differences" if way.approximate else ""
     defined = [value for value in quotients if not math.isnan(value)]
     if len(defined) < PILOT:

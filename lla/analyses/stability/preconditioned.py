@@ -43,9 +43,9 @@ def preconditioner(
     """
     damping = _EPS if eps is None else eps
     if optimizer == "rmsprop":
-        return moments.second.sqrt() + damping
+        return moments.divided.sqrt() + damping
     first, second = (1 - beta**moments.step if moments.step else 1.0 for beta in betas)
-    return first * ((moments.second / second).sqrt() + damping)
+    return first * ((moments.divided / second).sqrt() + damping)
 
 
 def preconditioned_largest(problem: Problem, run: TrainingRun, workspace: Workspace) -> Estimate:
