@@ -65,7 +65,7 @@ CASES = {
     "40M": Case("5GiB", gpt2(8, 512, 27000)),
     "124M": Case("14GiB", gpt2(12, 768, 50257)),
     "124M, last block": Case("4GiB", gpt2(12, 768, 50257), ("--params", "layers.11.*")),
-    "convolutions": Case("1100MiB"),
+    "convolutions": Case("3200MiB"),
 }
 
 
