@@ -372,7 +372,8 @@ def choose_device(name: str) -> str:
         )
     )
     if not usable:
+        meant = f" (did you mean '{name.replace('gpu', 'cuda')}'?)" if "gpu" in name else ""
         raise ConfigurationError(
-            f"there is no device '{name}' that lla can use here", "use --device auto, or cpu"
+            f"there is no device '{name}' that lla can use here{meant}", "use --device auto, or cpu"
         )
     return name
