@@ -267,7 +267,7 @@ def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Set
     for entry in entries:
         if entry.check and applicable(entry, problem):
             config = settings.analyses.get(entry.name) or entry.config()
-            imported(entry.check)(problem, config)
+            imported(entry.check)(problem, config, settings.analyses)
 
 
 def applicable(entry: Analysis, problem: Problem) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from typer.core import TyperGroup
@@ -45,7 +46,7 @@ class Commands(TyperGroup):
         # By name: typer brings a copy of click with it, or takes the installed one.
         kind, inner = type(error).__name__, getattr(error, "ctx", None)
         name = getattr(inner, "info_name", None)
-        if name not in self.commands:
+        if name is None or name not in self.commands:
             return None
         if kind == "NoSuchOption":
             return _of_another(name, str(getattr(error, "option_name", "")), words, self.commands)
@@ -72,7 +73,7 @@ def _of_another(
     stated = [text for one in owners if (text := _stated(one, flag, words))]
     if name in _ALL and stated:
         return ConfigurationError(reason, f"write: {' or '.join(stated)}")
-    return ConfigurationError(reason, f"see lla {owners[0]} -h, or what this one has: lla {name} -h")
+    return ConfigurationError(reason, f"see lla {owners[0]} -h, or, what this has, lla {name} -h")
 
 
 def _stated(owner: str, flag: str, words: Sequence[str]) -> str:
@@ -90,7 +91,7 @@ def _value(setting: Setting, flag: str, words: Sequence[str]) -> str:
     if setting.switch:
         return "false" if flag.startswith("--no-") else "true"
     given = [word.partition("=")[2] for word in words if word.startswith(f"{flag}=")]
-    given += [after for word, after in zip(words, words[1:], strict=False) if word == flag]
+    given += [after for word, after in pairwise(words) if word == flag]
     if setting.metavar == "NAME=VALUE":
         pairs = (text.partition("=") for text in given or ["NAME=DATA"])
         return "{" + ", ".join(f'{key} = "{value}"' for key, _, value in pairs) + "}"

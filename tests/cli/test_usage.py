@@ -33,9 +33,10 @@ def test_a_usage_that_another_command_understands(line: str) -> None:
 
 def test_what_is_written_then_is_understood() -> None:
     """The remedy's settings are those that the option itself would state."""
+    from lla_cli.flags import values_of
+
     from lla.settings import resolve
     from lla.sources import Source
-    from lla_cli.flags import values_of
 
     told = CliRunner().invoke(app, ["analyze", "m.pt", "--domain", "rot=r.npz"]).stderr
     found = re.search(r"--set '(.*)'", told)
