@@ -22,7 +22,7 @@ __all__ = ["ROWS", "figures"]
 ROWS = (
     ("SAM: worst in a ball", "sam", "sam_order2", "sam_order1"),
     ("ASAM: worst relative to |θ|", "asam", "asam_order2", "asam_order1"),
-    ("m-sharpness: one step of each batch", "m_sharpness", "", ""),
+    ("m-sharpness: a batch’s own step", "m_sharpness", "", ""),
     ("average over Gaussian noise", "average", "average_order2", ""),
     ("average over noise relative to |θ|", "scaled_average", "scaled_average_order2", ""),
 )

@@ -30,7 +30,7 @@ def test_sharpness_shows_each_rise_beside_its_second_order():
     assert marks(figure, "|") == [0.01, 0.015]
     said = texts(figure)
     assert "m-sharpness: the batch size is unknown" in said
-    assert "one step of each batch" not in said
+    assert "own step" not in said
     ends = [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert [pytest.approx(0.0036), pytest.approx(0.0044)] in ends
 
