@@ -16,12 +16,11 @@ from lla.errors import (
     ConfigurationError,
     LlaError,
     ProblemError,
-    UnstatedError,
     nearest,
     some,
 )
 from lla.problem.code import as_guest, function_at
-from lla.problem.recipe import ModelSpec
+from lla.problem.recipe import ModelSpec, no_factory
 
 __all__ = ["FixedBatch", "make_model", "refuse_meta"]
 
@@ -110,12 +109,7 @@ def refuse_meta(module: nn.Module, what: str) -> None:
 
 def _own_network(checkpoint: Checkpoint, device: str) -> nn.Module:
     if checkpoint.network is None:
-        raise UnstatedError(
-            f"{checkpoint.path} holds weights only: the network's code is not known",
-            "name its factory: --model models.py:make_model, or [model] factory in a recipe "
-            f"(lla init {checkpoint.path} writes one)",
-            "model.factory",
-        )
+        raise no_factory(str(checkpoint.path), "holds weights only")
     module = checkpoint.network(device).eval()
     return module if checkpoint.batch is None else FixedBatch(module, checkpoint.batch).eval()
 
