@@ -55,8 +55,8 @@ def _export(
         _refuse_unknown(kinds)
         folder, name, kinds = _place(output, kinds)
         found = report_at(report)
-        stem = "landscape" if report == STDIN else Path(report).name.partition(".lla.h5")[0]
-        stem = name or stem
+        own = Path(report).name.partition(".lla.h5")[0].removesuffix(".h5")
+        stem = name or ("landscape" if report == STDIN else own)
         for kind in kinds:
             if kind in _ANIMATED:
                 from lla_plots.animation import animate
