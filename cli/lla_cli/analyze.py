@@ -187,7 +187,8 @@ def _refuse_unstated(
             ]
             raise ConfigurationError(
                 f"lla {name} is given neither {' nor '.join(needs)}: there is nothing to look at",
-                f"write: lla {name} {checkpoint} {', or '.join(stated)}, or [{name}] in the recipe",
+                f"write: lla {name} {checkpoint} {', or '.join(stated)}; or state it in [{name}] "
+                "of the recipe",
             )
 
 
