@@ -77,7 +77,7 @@ def is_plane(count: int, config: LandscapeConfig) -> bool:
     """
     if config.form == "plane" and count != 2:
         raise ConfigurationError(
-            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
+            f"a plane has two directions, and --axes {','.join(config.axes)} names {count}",
             "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
         )
     return config.form == "plane" or (config.form == "auto" and count == 2)
