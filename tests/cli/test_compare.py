@@ -151,7 +151,7 @@ def test_equal_metrics_are_named_in_one_line() -> None:
     written = io.StringIO()
     console = Console(width=80, file=written)
     one, none = Estimate(0.25, 0.25, 0.25), Estimate.missing("equal")
-    console.print(_values(Change(name, "equal", one, one, none, none) for name in names))
+    console.print(_values(Change(name, one, one, "equal", none, none) for name in names))
     for line, name in zip(written.getvalue().splitlines(), names, strict=True):
         assert line.split() == [name, "0.25"]
 
