@@ -131,11 +131,11 @@ def confidence(estimate: Estimate) -> str:
 
 
 def metric(value: Estimate | Label) -> str:
-    """An estimate with its interval, or a label with what it rests on."""
+    """An estimate with its interval, or a label with what it rests on, unless that is the same."""
     if isinstance(value, Estimate):
         return interval(value)
     words = value.value.replace("_", " ")
-    return f"{words} ({value.why})" if value.why else words
+    return f"{words} ({value.why})" if value.why.casefold() not in ("", words) else words
 
 
 def outcome(verdict: str) -> str:

@@ -267,7 +267,7 @@ def refuse_unusable(entries: Sequence[Analysis], problem: Problem, settings: Set
     for entry in entries:
         if entry.check and applicable(entry, problem):
             config = settings.analyses.get(entry.name) or entry.config()
-            imported(entry.check)(problem, config)
+            imported(entry.check)(problem, config, settings.analyses)
 
 
 def applicable(entry: Analysis, problem: Problem) -> bool:
@@ -372,7 +372,8 @@ def choose_device(name: str) -> str:
         )
     )
     if not usable:
+        meant = f" (did you mean '{name.replace('gpu', 'cuda')}'?)" if "gpu" in name else ""
         raise ConfigurationError(
-            f"there is no device '{name}' that lla can use here", "use --device auto, or cpu"
+            f"there is no device '{name}' that lla can use here{meant}", "use --device auto, or cpu"
         )
     return name

@@ -107,6 +107,7 @@ def test_confidence_in_words():
 
 def test_labels_outcomes_durations():
     assert metric(Label("mainly_positive", "C_t = 1")) == "mainly positive (C_t = 1)"
+    assert metric(Label("hessian", "Hessian")) == "hessian"
     assert metric(Estimate(1.5, 1.5, 1.5)) == "1.5"
     assert outcome("at_edge") == "at the edge"
     assert outcome("of_another_kind") == "of another kind"

@@ -88,6 +88,7 @@ def _analyze(
     checkpoint = values["checkpoint"]
     recognize(checkpoint)  # a wrong file is told before anything is loaded
     resolved = gathered(settings, values, only)
+    _refuse_unstated(only, resolved, settings, checkpoint)
     with joined_ranks(resolved, interruption, values, _again) as (team, resolved):
         target = by_first(team, lambda: _target(checkpoint, resolved, values))
         if team.rank:
@@ -153,6 +154,7 @@ def _foretell(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict
     checkpoint = values["checkpoint"]
     recognize(checkpoint)
     resolved = gathered(settings, values, only)
+    _refuse_unstated(only, resolved, settings, checkpoint)
     from lla.foresight import foresee
     from lla_cli.dry_run import print_foresight
 
@@ -163,6 +165,31 @@ def _foretell(settings: tuple[Setting, ...], only: tuple[str, ...], values: dict
     ):
         found = foresee(checkpoint, resolved, trust=trust_of(values), team=team)
     print_foresight(found, as_json=values["json"])
+
+
+def _refuse_unstated(
+    only: tuple[str, ...], resolved: Settings, settings: tuple[Setting, ...], checkpoint: str
+) -> None:
+    """An analysis' own command without what its question is about cannot do anything.
+
+    Raises:
+        ConfigurationError: None of the settings that it needs is given.
+    """
+    from lla.errors import ConfigurationError
+
+    for name in only:
+        needs, config = available()[name].needs, resolved.analyses[name]
+        if needs and not any(getattr(config, key) for key in needs):
+            stated = [
+                f"--{one.name} {one.metavar}"
+                for one in settings
+                if one.section == name and one.key in needs
+            ]
+            raise ConfigurationError(
+                f"lla {name} is given neither {' nor '.join(needs)}: there is nothing to look at",
+                f"write: lla {name} {checkpoint} {', or '.join(stated)}; or state it in [{name}] "
+                "of the recipe",
+            )
 
 
 def _refuse_figures(folder: Path) -> None:

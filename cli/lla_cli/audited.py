@@ -116,7 +116,8 @@ class Auditor:
             return evidence
         place = baseline_of(self._baseline, target)
         if not place.is_file():
-            why = f"there is no baseline {place} yet: make it with --update-baseline"
+            then = "; this audit makes it" if self._update else ": make it with --update-baseline"
+            why = f"there is no baseline {place} yet{then}"
             return replace(evidence, no_baseline=why)
         from lla.report import read
 

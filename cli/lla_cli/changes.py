@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["print_comparisons"]
 
 _PATHS = 28
+_LONGEST = 35  # of the metrics' paths
 _DIGITS = 4
 _CELL = 17
 _FEW = 6
@@ -118,7 +119,7 @@ def _values(changes: Iterable[Change]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(overflow="fold", max_width=_PATHS + 2)
+    table.add_column(overflow="fold", max_width=_LONGEST + 2)
     table.add_column(justify="right", overflow="fold")
     table.add_column(overflow="fold")
     for change in changes:

@@ -23,11 +23,13 @@ from lla_cli import (
     show,
     surroundings,
 )
+from lla_cli.usage import Commands
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="lla",
+    cls=Commands,
     help="What does the loss look like around these weights, how sure are we, and does that pass?",
     no_args_is_help=True,
     add_completion=False,

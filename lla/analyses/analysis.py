@@ -113,8 +113,9 @@ class Analysis:
             holds all.
         files: Dotted path of ``files(config)``, paths of files that its numbers depend on besides
             the problem's own; or "".
-        check: Dotted path of ``check(problem, config)``, which raises an error where something that
-            the settings name cannot be used: called before any analysis runs; or "".
+        check: Dotted path of ``check(problem, config, configs)``, which raises an error where
+            something that the settings name cannot be used: called before any analysis runs, with
+            the settings of the others by their names; or "".
         question: What a reader asks of it: the page's heading; by default ``about``.
         summary: Metrics that a summary shows first, in order, without the group's name.
         headline: Metrics that tell checkpoints apart, as (name, title of its column): an index of

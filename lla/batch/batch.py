@@ -19,11 +19,12 @@ from lla.batch.job import Job, Outcome
 from lla.batch.journal import Journal, Record
 from lla.batch.runner import Row, carry_out_all, skip_done
 from lla.batch.wanted import Wanted, names_of
-from lla.checkpoint import Trust, recognize, split_scheme
+from lla.checkpoint import Format, Trust, recognize, split_scheme
 from lla.errors import LlaError, ReportError, ReportInUseError
+from lla.problem.recipe import no_data, no_factory
 from lla.report.lock import Lock
 from lla.report.storage import about, refuse_target
-from lla.settings import COMMAND_LINE, gather, resolve
+from lla.settings import COMMAND_LINE, Settings, gather, resolve
 from lla.sources import Layers, Source
 
 __all__ = ["Batch", "Terms"]
@@ -230,7 +231,7 @@ def _row(one: Wanted, name: str, folder: Path, terms: Terms, digests: Digests) -
     """A checkpoint's job; one that cannot be begun has failed already."""
     job, key = _job(one, name, folder, terms), ""
     try:
-        recognize(one.checkpoint)  # a wrong file is told before anything is loaded
+        format = recognize(one.checkpoint)  # a wrong file is told before anything is loaded
         settings = gather(
             one.checkpoint,
             recipe=Path(job.recipe) if job.recipe else None,
@@ -238,6 +239,7 @@ def _row(one: Wanted, name: str, folder: Path, terms: Terms, digests: Digests) -
             environment=terms.environment,
         )
         settings.selected()
+        _refuse_unstated(one.checkpoint, format, settings, terms.trust)
         _refuse_another(one.checkpoint, Path(job.report))
         key = digests.of(one.checkpoint, settings)
     except LlaError as error:
@@ -281,6 +283,23 @@ def _job(one: Wanted, name: str, folder: Path, terms: Terms) -> Job:
         timeout=terms.timeout,
         fresh=terms.fresh,
     )
+
+
+def _refuse_unstated(checkpoint: str, format: Format, settings: Settings, trust: Trust) -> None:
+    """Refuse a checkpoint without network or data, as far as it can be told without loading it.
+
+    Raises:
+        UnstatedError: There is no problem without what is not stated.
+    """
+    # What brings its network runs as it is; a pickled module does where the user trusts the file.
+    weights = format in (Format.SAFETENSORS, Format.SHARDED, Format.DISTRIBUTED)
+    pickled = format in (Format.TORCH, Format.TORCH_LEGACY)
+    trusted = trust.everything or trust.names
+    with settings.pointing_to_recipe():
+        if not settings.model.factory and (weights or (pickled and not trusted)):
+            raise no_factory(checkpoint, "brings no network, and no factory is named")
+        if not settings.data.source:
+            raise no_data()
 
 
 def _refuse_another(checkpoint: str, report: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from lla.errors import ConfigurationError, DataError, ProblemError, UnstatedError
+from lla.errors import ConfigurationError, DataError, ProblemError
 from lla.problem.code import as_guest
 from lla.problem.dataset import Dataset
 from lla.problem.inputs import Inputs, leaves
 from lla.problem.readers import open_store
 from lla.problem.readers.images import Picture, stacked
 from lla.problem.readers.samples import Samples, Store
-from lla.problem.recipe import DataSpec
+from lla.problem.recipe import DataSpec, no_data
 from lla.seeding import permutation
 
 __all__ = ["load_data", "make_dataset", "read_pictures"]
@@ -37,11 +37,7 @@ def load_data(spec: DataSpec, folder: Path, seed: int, *, needs_targets: bool = 
             be used.
     """
     if not spec.source:
-        raise UnstatedError(
-            "no data is named, and the loss depends on it",
-            "name a file with x and y: --data digits.npz?split=train, or [data] source in a recipe",
-            "data.source",
-        )
+        raise no_data()
     made = spec.source.startswith("factory:")
     try:
         with as_guest(f"reading {spec.source}", "return the samples from the factory instead"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from lla.errors import (
     ConfigurationError,
     LlaError,
     ProblemError,
-    UnstatedError,
     nearest,
     some,
 )
 from lla.problem.code import as_guest, function_at
-from lla.problem.recipe import ModelSpec
+from lla.problem.recipe import ModelSpec, no_factory
 
 __all__ = ["FixedBatch", "make_model", "refuse_meta"]
 
@@ -110,23 +109,20 @@ def refuse_meta(module: nn.Module, what: str) -> None:
 
 def _own_network(checkpoint: Checkpoint, device: str) -> nn.Module:
     if checkpoint.network is None:
-        raise UnstatedError(
-            f"{checkpoint.path} holds weights only: the network's code is not known",
-            "name its factory: --model models.py:make_model, or [model] factory in a recipe "
-            f"(lla init {checkpoint.path} writes one)",
-            "model.factory",
-        )
+        raise no_factory(str(checkpoint.path), "holds weights only")
     module = checkpoint.network(device).eval()
     return module if checkpoint.batch is None else FixedBatch(module, checkpoint.batch).eval()
 
 
 def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
     own = module.state_dict(keep_vars=True)
-    saved = _with_tied(own, _fitting(own, checkpoint.tensors))
-    problems = _mismatches(own, saved)
+    names = _fitting(own, checkpoint.tensors)
+    saved = _with_tied(own, {name: checkpoint.tensors[full] for name, full in names.items()})
+    problems = _mismatches(own, saved, names)
     if problems:
         raise ProblemError(
-            f"the weights in {checkpoint.path} do not fit {spec.factory}: " + "; ".join(problems),
+            f"the weights in {checkpoint.path} do not fit {spec.factory}: "
+            + "; ".join([*problems, *_left_over(names, checkpoint.tensors)]),
             "correct the factory or its arguments: [model] args in the recipe, or --model-arg",
         )
     try:
@@ -138,22 +134,21 @@ def _load(module: nn.Module, checkpoint: Checkpoint, spec: ModelSpec) -> None:
         ) from None
 
 
-def _fitting(
-    own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]
-) -> Mapping[str, torch.Tensor]:
-    """The saved tensors under the network's names.
+def _fitting(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The names in the file of the saved tensors, by the network's names.
 
     Wrappers put a prefix before every name; a Lightning module keeps its network under an
     attribute of any name, perhaps beside others (metrics, a loss with weights).
     """
     names = _tensor_names(own)
     if saved.keys() == names:
-        return saved
-    stripped = strip_prefixes(saved)
+        return {name: name for name in saved}
+    # In the order of the file, as what is stripped.
+    stripped = dict(zip(strip_prefixes(saved), saved, strict=True))
     for prefix in dict.fromkeys(name.partition(".")[0] + "." for name in stripped):
         part = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in stripped.items()
+            name.removeprefix(prefix): full
+            for name, full in stripped.items()
             if name.startswith(prefix)
         }
         if part.keys() == names:
@@ -174,27 +169,51 @@ def _tensor_names(own: Mapping[str, Any]) -> set[str]:
     return {name for name in own if not name.endswith("_extra_state")}
 
 
-def _mismatches(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]) -> list[str]:
+def _left_over(names: Mapping[str, str], saved: Mapping[str, torch.Tensor]) -> list[str]:
+    """What is said of the tensors that belong to no part of the network, beside those that do."""
+    taken = set(names.values())
+    rest = [name for name in saved if name not in taken]
+    return [f"{_tensors(rest)} of the file left over: {some(rest)}"] if rest else []
+
+
+def _tensors(names: Sequence[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}"
+
+
+def _mismatches(
+    own: Mapping[str, torch.Tensor],
+    saved: Mapping[str, torch.Tensor],
+    full: Mapping[str, str],
+) -> list[str]:
+    """What does not fit, in the file's names where they differ from the network's."""
+
+    def called(name: str) -> str:
+        other = full.get(name, name)
+        return name if other == name else f"{other} (the model's {name})"
+
     names = [name for name in own if not name.endswith("_extra_state")]
     missing = [name for name in names if name not in saved]
     unexpected = [name for name in saved if name not in own]
     shapes = [
-        f"{name} is {tuple(saved[name].shape)} in the file, {tuple(own[name].shape)} in the model"
+        f"{called(name)} is {tuple(saved[name].shape)} in the file, "
+        f"{tuple(own[name].shape)} in the model"
         for name in names
         if name in saved and own[name].shape != saved[name].shape
     ]
     # What torch would cast without a word: whole numbers are quantized, of a complex one the
     # imaginary part is lost.
     kinds = [
-        f"{name} is {_kind(saved[name])} in the file, {_kind(own[name])} in the model"
+        f"{called(name)} is {_kind(saved[name])} in the file, {_kind(own[name])} in the model"
         for name in names
         if name in saved and _kind(own[name]) != _kind(saved[name])
     ]
     found = []
     if missing:
-        found.append("missing " + some([name + nearest(name, unexpected) for name in missing]))
+        near = [name + nearest(name, unexpected) for name in missing]
+        found.append(f"{_tensors(missing)} missing: {some(near)}")
     if unexpected:
-        found.append("unexpected " + some(unexpected))
+        there = [full.get(name, name) for name in unexpected]
+        found.append(f"{_tensors(there)} unexpected: {some(there)}")
     if shapes:
         found.append(some(shapes))
     if kinds:

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-__all__ = ["DataSpec", "LossSpec", "ModelSpec", "Statistics", "Training", "valid_facts"]
+from lla.errors import UnstatedError
+
+__all__ = [
+    "DataSpec",
+    "LossSpec",
+    "ModelSpec",
+    "Statistics",
+    "Training",
+    "no_data",
+    "no_factory",
+    "valid_facts",
+]
 
 Statistics = Literal["running", "batch"]
 """What batch norm normalizes by."""
@@ -132,3 +143,22 @@ def _valid(key: str, value: Any) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def no_factory(path: str, why: str) -> UnstatedError:
+    """What is said where a network's code is stated nowhere."""
+    return UnstatedError(
+        f"{path} {why}: the network's code is not known",
+        "name its factory: --model models.py:make_model, or [model] factory in a recipe "
+        f"(lla init {path} writes one)",
+        "model.factory",
+    )
+
+
+def no_data() -> UnstatedError:
+    """What is said where no data is stated."""
+    return UnstatedError(
+        "no data is named, and the loss depends on it",
+        "name a file with x and y: --data digits.npz?split=train, or [data] source in a recipe",
+        "data.source",
+    )

@@ -34,6 +34,7 @@ from lla.analyses.landscape.topology import topology_of
 from lla.errors import DataError
 from lla.estimate import Estimate, Label
 from lla.report.report import CheckpointFacts, Report, Stage
+from lla.report.storage import about
 
 __all__ = ["FORMAT", "read_surface"]
 
@@ -73,6 +74,10 @@ def read_surface(paths: Sequence[str | Path], command: Sequence[str] = ()) -> Re
         facts.append((path, hashlib.sha256(content).hexdigest()))
         held = _read(path, found)
         surface = path if "xcoordinates" in held else surface
+        if about(Path(path)) is not None:
+            raise DataError(
+                f"{path} is a report already", f"look at it: lla show {path}, lla plot {path}"
+            )
         if not held & {"xcoordinates", *_PLACES}:
             raise DataError(
                 f"{path} has neither xcoordinates nor proj_xcoord: it is no surface and no "

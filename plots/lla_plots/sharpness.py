@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from lla.analyses.sharpness import SharpnessResult
 from lla.estimate import Estimate
-from lla.numbers import number, spread
+from lla.numbers import interval, number
 from lla_plots.style import BLUE, GREY, VERMILLION, new_figure, page_width, styled
 from lla_plots.text import symbols
 
@@ -22,7 +22,7 @@ __all__ = ["ROWS", "figures"]
 ROWS = (
     ("SAM: worst in a ball", "sam", "sam_order2", "sam_order1"),
     ("ASAM: worst relative to |θ|", "asam", "asam_order2", "asam_order1"),
-    ("m-sharpness: one step of each batch", "m_sharpness", "", ""),
+    ("m-sharpness: a batch’s own step", "m_sharpness", "", ""),
     ("average over Gaussian noise", "average", "average_order2", ""),
     ("average over noise relative to |θ|", "scaled_average", "scaled_average_order2", ""),
 )
@@ -82,7 +82,7 @@ def _draw_row(
 ) -> None:
     left = axes.get_xlim()[0]
     place = axes.get_yaxis_transform()
-    told = spread(measured)
+    told = interval(measured)
     axes.text(0.0, y - 0.36, symbols(title), transform=place, va="center", fontweight="bold")
     axes.text(1.0, y - 0.36, symbols(told), transform=place, va="center", ha="right", color=BLUE)
     axes.axhline(y, color="#CCCCCC", lw=0.7, zorder=0)

@@ -117,7 +117,7 @@ def _widest(found: Mapping[str, Estimate]) -> Table:
     sampled = any(value.sampling_stderr for value in kept.values())
     rows = tuple(
         (
-            Cell("", code=path),
+            Cell("", "named", code=path),
             Cell(interval(value), "number"),
             Cell(_percent(value), "number"),
             Cell(confidence(value), "" if value.converged else "warn"),

@@ -17,6 +17,7 @@ from lla.analyses.landscape.normalization import normalized, orthogonalized
 from lla.analyses.landscape.run import run
 from lla.analyses.landscape.setting import setting_of
 from lla.analyses.landscape.usable import check
+from lla.analyses.spectrum import SpectrumConfig
 from lla.errors import ConfigurationError, LlaError
 from lla.execution import workspace_of
 from lla.pipeline import prepare
@@ -328,7 +329,13 @@ WRONG = {
     "no metric": ({"metrics": "margins"}, "there is no metric 'margins'"),
     "no kind in a panel": ({"panel": "hessian/none,hesian/none"}, "did you mean 'hessian'"),
 }
-LATE = {"no such eigenvector", "parallel", "three in a plane"}  # what only directions can tell
+EARLY = {
+    "parallel": ({"axes": "gradient,gradient"}, "both gradient: they are parallel"),
+    "the same member": ({"axes": "hessian:0,hessian:0"}, "both hessian:0"),
+    "one in a panel": ({"panel": "random/filter,hessian:0/none"}, "'hessian:0/none' is no plane"),
+    "beyond, from below": ({"axes": "hessian:-8"}, "no eigenvector -8: 7 are computed"),
+    "between one": ({"axes": "between,random", "form": "plane"}, "a plane has two"),
+}
 
 
 @pytest.mark.parametrize("case", WRONG)
@@ -340,21 +347,31 @@ def test_directions_that_make_no_sense_are_told(folder: Path, case: str) -> None
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("case", sorted(WRONG.keys() - LATE))
+@pytest.mark.parametrize("case", sorted({**WRONG, **EARLY}))
 def test_what_is_named_wrongly_is_told_before_anything_runs(folder: Path, case: str) -> None:
-    keys, words = WRONG[case]
+    keys, words = {**WRONG, **EARLY}[case]
+    if case == "between one":
+        keys = {**keys, "checkpoints": f"{folder}/step-0.pt"}
     problem, _ = problem_of(folder)
     with pytest.raises(LlaError, match=words.replace("*", r"\*")):
-        check(problem, LandscapeConfig(**keys))
+        check(problem, LandscapeConfig(**keys), {})
+
+
+def test_how_many_eigenvectors_there_will_be_is_the_spectrums_to_say(folder: Path) -> None:
+    problem, _ = problem_of(folder)
+    config, five_and_two = LandscapeConfig(axes="hessian:6,hessian:-7"), SpectrumConfig()
+    check(problem, config, {"spectrum": five_and_two})
+    with pytest.raises(ConfigurationError, match="no eigenvector 6: 6 are computed"):
+        check(problem, config, {"spectrum": SpectrumConfig(largest=4)})
 
 
 def test_what_can_be_used_passes_the_look_beforehand(folder: Path) -> None:
     problem, _ = problem_of(folder)
     for axes in KINDS:
-        check(problem, LandscapeConfig(**named(axes, folder)))
-    check(problem, LandscapeConfig(panel="random/filter,hessian:0+hessian:1/none", axes="adam"))
+        check(problem, LandscapeConfig(**named(axes, folder)), {})
+    check(problem, LandscapeConfig(panel="random/filter,hessian:0+hessian:1/none", axes="adam"), {})
     # Axes that are not asked for need no files.
-    check(problem, LandscapeConfig(checkpoints="absent-*.pt", rule="adam"))
+    check(problem, LandscapeConfig(checkpoints="absent-*.pt", rule="adam"), {})
 
 
 def test_directions_of_another_network_zero_or_not_finite_are_told(folder: Path) -> None:
@@ -376,4 +393,4 @@ def test_directions_of_another_network_zero_or_not_finite_are_told(folder: Path)
     with pytest.raises(LlaError, match="no checkpoint of the same network"):
         run(problem, config, workspace)
     with pytest.raises(LlaError, match="no checkpoint of the same network"):
-        check(problem, config)
+        check(problem, config, {})

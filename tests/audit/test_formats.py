@@ -127,3 +127,22 @@ def test_the_public_schema_of_sarif() -> None:
     log["runs"][0]["results"][0]["kind"] = "inconclusive"
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft4Validator(schema).validate(log)
+
+
+def test_what_is_said_of_many_gates_is_said_once() -> None:
+    """On a terminal; a reason of their own, and another outcome, keep gates apart."""
+    regression = "baseline = { max_increase_rel = 0.5 }"
+    text = "".join(
+        f'[[gate]]\nid = "{id}"\nmetric = "hessian/{metric}"\n{rest}\n'
+        for id, metric, rest in (
+            ("top", "lambda_max", regression),
+            ("sum", "trace", regression),
+            ("norm", "frobenius", f'{regression}\nwhy = "agreed in May"'),
+            ("limit", "lambda_max", "max = 1e9"),
+        )
+    )
+    told = render(Format.TEXT, audit(parse_policy(text, "p.toml"), report()))
+    assert told.count("no baseline is given") == 2
+    assert "not evaluated  top, sum\n                 no baseline is given" in told
+    assert "not evaluated  norm\n                 hessian/frobenius: no baseline" in told
+    assert "1 pass, 3 not evaluated" in told

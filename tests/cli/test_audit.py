@@ -152,6 +152,8 @@ def test_a_baseline_is_made_kept_and_made_anew() -> None:
     assert "--update-baseline" in missing.stdout
     first = audit("a.h5", "--baseline=base.h5", "--update-baseline")
     assert first.exit_code == 0
+    assert "this audit makes it" in " ".join(first.stdout.split())
+    assert "--update-baseline" not in first.stdout
     assert Path("base.h5").read_bytes() == Path("a.h5").read_bytes()
     assert audit("a.h5", "--baseline=base.h5").exit_code == 0
     assert audit("b.h5", "--baseline=base.h5").exit_code == 1

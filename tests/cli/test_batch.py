@@ -66,4 +66,19 @@ def test_a_dry_run_ends_as_the_run_would(samples: Path) -> None:
     assert told.exit_code == 5
     assert [job["exit_code"] for job in json.loads(told.stdout)["jobs"]] == [None, 5]
     assert lla("batch", "digits_mlp.pt", "-o", "out", "--dry-run").exit_code == 0
+    # What a job would lack is told as far as it can be without loading the file.
+    Path("bare").mkdir()
+    for name in ("bare/m.pt", "bare/s.safetensors"):
+        shutil.copy(
+            samples / ("digits_mlp.pt" if "m.pt" in name else "digits_vit.safetensors"), name
+        )
+    told = lla("batch", "bare/*", "-o", "out", "--dry-run", "--json")
+    assert told.exit_code == 2
+    jobs = json.loads(told.stdout)["jobs"]
+    assert ["no factory is named" in job["reason"] for job in jobs] == [True, True]
+    model = "--model=models.py:mlp"
+    told = lla("batch", "bare/m.pt", model, "-o", "out", "--dry-run", "--json")
+    assert "no data is named" in json.loads(told.stdout)["jobs"][0]["reason"]
+    assert lla("batch", "bare/m.pt", "--unsafe-load", "--data=digits.npz?split=train", "-o", "out",
+               "--dry-run").exit_code == 0  # fmt: skip
     assert not Path("out").exists()

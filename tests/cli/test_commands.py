@@ -252,6 +252,7 @@ def test_flags_state_the_problem_without_a_recipe(samples: Path, tmp_path: Path)
         (["{samples}/digits_cnn.pt", "--only=spectrum", "--skip=spectrum"], 3, "nothing is left"),
         (["{samples}/digits_cnn.pt", "--device=cuda:99"], 2, "no device 'cuda:99'"),
         (["{samples}/digits_cnn.pt", "--device=tpu"], 2, "no device 'tpu'"),
+        (["{samples}/digits_cnn.pt", "--device=gpu:1"], 2, "did you mean 'cuda:1'"),
         (["{samples}/digits_cnn.pt", "--seed=x"], 2, "seed = 'x' is not valid"),
         (["{samples}/digits_cnn.pt", "-o", "no/where.h5"], 5, "no folder no"),
         (["{samples}/digits_cnn.pt", "--set=spectrum"], 2, "not of the form"),

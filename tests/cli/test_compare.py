@@ -1,5 +1,6 @@
 """``lla compare``: formats, exit codes, 80 columns."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,10 +8,16 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from lla_cli.changes import _values
+from rich.console import Console
 from typer.testing import Result
 
 import lla
+from lla.analyses.fields import entries
+from lla.analyses.registry import available
 from lla.comparing import schema
+from lla.comparing.changes import Change
+from lla.estimate import Estimate
 from tests.cli.test_show import LONG, process, run, width_of
 from tests.comparing.test_comparison import certain, report, sharper
 from tests.plots import build
@@ -131,6 +138,22 @@ def test_80_columns_whatever_the_names(options: list[str]) -> None:
         assert width_of(done.stdout) <= 80
         assert "…" not in done.stdout
         assert "[bold]" not in done.stdout or "[bold]second" in done.stdout
+
+
+def test_equal_metrics_are_named_in_one_line() -> None:
+    """Of every analysis, the longest name there is included."""
+    names = [
+        f"{analysis.group}/{entry.name}"
+        for analysis in available().values()
+        for entry in entries(analysis.result)
+        if entry.kind == "metric"
+    ]
+    written = io.StringIO()
+    console = Console(width=80, file=written)
+    one, none = Estimate(0.25, 0.25, 0.25), Estimate.missing("equal")
+    console.print(_values(Change(name, one, one, "equal", none, none) for name in names))
+    for line, name in zip(written.getvalue().splitlines(), names, strict=True):
+        assert line.split() == [name, "0.25"]
 
 
 def test_figures_over_each_other() -> None:

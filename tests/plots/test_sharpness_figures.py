@@ -11,6 +11,7 @@ from lla_plots.words import series as series_words
 from lla_plots.words import sharpness as sharpness_words
 
 from lla.estimate import Estimate
+from lla.numbers import metric
 from tests.plots import build
 from tests.plots.build import CAPTION, texts
 
@@ -29,9 +30,17 @@ def test_sharpness_shows_each_rise_beside_its_second_order():
     assert marks(figure, "|") == [0.01, 0.015]
     said = texts(figure)
     assert "m-sharpness: the batch size is unknown" in said
-    assert "one step of each batch" not in said
+    assert "own step" not in said
     ends = [list(line.get_xdata()) for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert [pytest.approx(0.0036), pytest.approx(0.0044)] in ends
+
+
+def test_a_number_reads_in_the_figure_as_in_the_terminal():
+    known = Estimate(1.7565123, 1.7565123 - 4e-14, 1.7565123 + 4e-14)
+    figure = sharpness.figures(build.sharpness(sam=known), CAPTION)["sharpness"]
+    figure.canvas.draw()
+    assert metric(known) in texts(figure)
+    assert "1.75651 ± 4e-14" in texts(figure)
 
 
 def test_what_is_no_rise_is_told_and_not_drawn():

@@ -216,8 +216,27 @@ def test_what_does_not_fit_is_named(
 
 def test_missing_and_unexpected_names_are_listed(folder: Path) -> None:
     torch.save({"wieght": torch.ones(3, 4), "bias": torch.ones(3)}, folder / "m.pt")
-    with pytest.raises(ProblemError, match=r"missing weight .*wieght.*unexpected wieght"):
+    words = "1 tensor missing: weight .*wieght.*1 tensor unexpected: wieght"
+    with pytest.raises(ProblemError, match=words):
         made(folder)
+
+
+def test_tensors_under_a_prefix_are_named_as_in_the_file(folder: Path) -> None:
+    """Of the wrong layout, with the tensors that are of no part of the network."""
+    rest = {f"body.{index}.weight": torch.ones(2) for index in range(6)}
+    torch.save(
+        {"head.weight": torch.ones(7, 9), "head.bias": torch.ones(3), **rest}, folder / "m.pt"
+    )
+    with pytest.raises(ProblemError) as told:
+        made(folder)
+    assert "head.weight (the model's weight) is (7, 9) in the file, (3, 4)" in told.value.reason
+    assert "6 tensors of the file left over: body.0.weight, body.1.weight" in told.value.reason
+    assert told.value.reason.endswith("and 2 more")
+    torch.save({"module.weight": torch.ones(7, 9), "module.gain": torch.ones(3)}, folder / "m.pt")
+    with pytest.raises(ProblemError) as told:
+        made(folder)
+    assert "1 tensor missing: bias; 1 tensor unexpected: module.gain;" in told.value.reason
+    assert "left over" not in told.value.reason
 
 
 def test_a_mean_over_kept_targets_is_refused_where_chunks_would_weight_it_wrongly() -> None:

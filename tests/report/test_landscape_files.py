@@ -8,10 +8,12 @@ from xml.etree import ElementTree
 import h5py
 import numpy as np
 import pytest
+from lla_cli.main import app
+from typer.testing import CliRunner
 
 from lla.analyses.landscape import Trajectory
 from lla.errors import ConfigurationError, NothingToDoError
-from lla.report import Report
+from lla.report import Report, write
 from lla.report.landscape_files import export
 from tests.plots import build
 
@@ -100,6 +102,55 @@ def test_csv_has_a_row_for_each_point(report: Report, tmp_path: Path) -> None:
     assert len(rows) == surface.loss.size
     assert float(rows[1]["loss"]) == surface.loss[0, 1]
     assert float(rows[1]["beta"]) == surface.beta[1]
+
+
+@pytest.mark.parametrize(
+    ("output", "more", "files"),
+    [
+        ("way.csv", [], ["way.csv"]),
+        ("a/b.vts", [], ["a/b.vts", "a/b.vtp"]),
+        ("c.surface.h5", ["--format=loss-landscape"], ["c.surface.h5"]),
+        ("v1.2/", ["--format=csv"], ["v1.2/model.csv"]),
+        ("old.d", ["--format=csv"], ["old.d/model.csv"]),
+        ("plain", [], ["plain/model.vts", "plain/model.vtp"]),
+    ],
+)
+def test_where_an_export_goes(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    output: str, more: list[str], files: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write(report, "model.lla.h5")
+    Path("old.d").mkdir()
+    done = CliRunner().invoke(app, ["export", "model.lla.h5", "-o", output, *more])
+    assert done.stdout.split() == files, done.stderr
+    if output == "plain":  # a report of another ending gives its name likewise
+        Path("model.lla.h5").rename("net.h5")
+        done = CliRunner().invoke(app, ["export", "net.h5", "-o", "more", "--format=csv"])
+        assert done.stdout.split() == ["more/net.csv"]
+        return
+    made = {str(path) for path in Path().rglob("*") if path.is_file()}
+    assert made == {"model.lla.h5", *files}
+
+
+@pytest.mark.parametrize(
+    ("output", "more", "words"),
+    [
+        ("x.vtx", [], ["no format's files end in .vtx", ".vts", ".gif", "-o x.vtx/"]),
+        ("x.csv", ["--format=vtk"], ["is a file of the format csv", "--format says vtk"]),
+    ],
+)
+def test_a_file_that_no_format_ends_so_is_told(
+    report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    output: str, more: list[str], words: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    write(report, "model.lla.h5")
+    done = CliRunner().invoke(app, ["export", "model.lla.h5", "-o", output, *more])
+    assert done.exit_code == 2
+    for part in words:
+        assert part in done.stderr
+    assert not Path(output).exists()
 
 
 def test_what_cannot_be_exported_is_told(report: Report, tmp_path: Path) -> None:

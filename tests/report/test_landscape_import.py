@@ -194,6 +194,9 @@ def test_the_command_and_everything_that_reads_a_report(
     assert run.invoke(app, ["import", str(exported[1])]).exit_code == 0  # once more
 
     write(exported[0], tmp_path / "net.lla.h5")
+    again = run.invoke(app, ["import", "net.lla.h5"])
+    assert again.exit_code == 5
+    assert "net.lla.h5 is a report already" in again.stderr
     refused = run.invoke(app, ["import", str(exported[1])])
     assert refused.exit_code == 5
     assert "a report that a run computed" in refused.stderr

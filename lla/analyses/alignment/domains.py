@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lla.analyses.alignment import AlignConfig
+from lla.analyses.analysis import Config
 from lla.errors import (
     ConfigurationError,
     DataError,
@@ -32,7 +33,7 @@ def files_of(config: AlignConfig) -> list[str]:
     return [path for path in named if path and Path(path).is_file()]
 
 
-def check_files(problem: Problem, config: AlignConfig) -> None:
+def check_files(problem: Problem, config: AlignConfig, _: Mapping[str, Config]) -> None:
     """See that the domains' files are there, before anything long runs; nothing is read.
 
     Raises:

@@ -22,7 +22,7 @@ from lla.errors import ConfigurationError, nearest
 from lla.problem import Problem
 from lla.seeding import gaussian
 
-__all__ = ["Directions", "directions_of", "kind_of", "members", "moment"]
+__all__ = ["Directions", "directions_of", "kind_of", "members", "moment", "refuse_beyond"]
 
 _NAN = float("nan")
 
@@ -145,13 +145,7 @@ def _plain(vectors: torch.Tensor, *names: str) -> Directions:
 def _hessian(request: _Request) -> Directions:
     wanted = members(request.which, "hessian") if request.which else [0, -1]
     ends = request.workspace.get(spectral("hessian").ends, request.problem)
-    count = ends.found
-    for index in wanted:
-        if not -count <= index < count:
-            raise ConfigurationError(
-                f"there is no eigenvector {index}: {count} are computed",
-                f"ask for more: --set spectrum.largest={abs(index) + 1} (or spectrum.smallest)",
-            )
+    refuse_beyond(wanted, ends.found)
     if set(wanted) <= {0, -1}:  # kept between runs, which all pairs are not
         rows = [0 if index == 0 else 1 for index in wanted]
         vectors, values, residuals = ends.vectors[rows], ends.values[rows], ends.residuals[rows]
@@ -163,6 +157,20 @@ def _hessian(request: _Request) -> Directions:
         converged = np.asarray(pairs.converged)[wanted]
     names = tuple(_eigenvector(index) for index in wanted)
     return Directions(vectors, names, values, residuals, converged)
+
+
+def refuse_beyond(wanted: Sequence[int], count: int) -> None:
+    """See that of so many eigenvectors there are those with these numbers.
+
+    Raises:
+        ConfigurationError: There is one not.
+    """
+    for index in wanted:
+        if not -count <= index < count:
+            raise ConfigurationError(
+                f"there is no eigenvector {index}: {count} are computed",
+                f"ask for more: --set spectrum.largest={abs(index) + 1} (or spectrum.smallest)",
+            )
 
 
 def _eigenvector(index: int) -> str:

@@ -19,7 +19,7 @@ from lla.analyses.landscape.checks import (
 from lla.analyses.landscape.kinks import Bend, bend_along
 from lla.analyses.landscape.planes import band_of, surface_of, trajectory_of
 from lla.analyses.landscape.profiles import profiles_of
-from lla.analyses.landscape.setting import Setting, is_plane, setting_of
+from lla.analyses.landscape.setting import Setting, is_plane, no_plane, setting_of
 from lla.analyses.landscape.topology import topology_of
 from lla.analyses.landscape.ways import NO_WAY, way_of
 from lla.analyses.workspace import Workspace
@@ -39,7 +39,7 @@ def run(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> Land
         raise NotApplicableError("a plane needs two directions, and there is only one parameter")
     problem = with_metrics(problem, config.metrics)
     setting = setting_of(problem, config, workspace)
-    draw = _over_plane if is_plane(setting.directions, config) else _along_lines
+    draw = _over_plane if is_plane(len(setting.directions), config) else _along_lines
     result = draw(setting, problem, config, workspace)
     return replace(result, **way_of(setting, problem, config, workspace))
 
@@ -121,11 +121,8 @@ def _panel(problem: Problem, config: LandscapeConfig, workspace: Workspace) -> d
         stated = {"axes": axes.replace("+", ","), "normalization": normalization or "auto"}
         one = LandscapeConfig(**{**config.model_dump(exclude_unset=True), **stated, "panel": ()})
         setting = setting_of(problem, one, workspace)
-        if not is_plane(setting.directions, one):
-            raise ConfigurationError(
-                f"the panel '{text}' is no plane: it has {len(setting.directions)} directions",
-                "write AXES/NORMALIZATION with two directions, as hessian:0+hessian:1/none",
-            )
+        if not is_plane(len(setting.directions), one):
+            raise no_plane(text, len(setting.directions))
         drawn = surface_of(setting, one, workspace.progress, None)
         # A name in a report holds no slash.
         found[text.replace("/", " ")] = Panel(

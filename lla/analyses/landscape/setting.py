@@ -24,7 +24,7 @@ from lla.analyses.workspace import Workspace
 from lla.errors import ConfigurationError
 from lla.problem import Problem
 
-__all__ = ["Setting", "is_plane", "setting_of"]
+__all__ = ["Setting", "is_plane", "no_plane", "setting_of"]
 
 _HIGHEST = 3.0
 _MOVED = 0.01  # of the parameters' length, by Adam's rule at the edge
@@ -69,19 +69,26 @@ class Setting:
         return bend
 
 
-def is_plane(directions: Directions, config: LandscapeConfig) -> bool:
-    """Whether a plane is drawn, or lines.
+def is_plane(count: int, config: LandscapeConfig) -> bool:
+    """Whether a plane is drawn of so many directions, or lines.
 
     Raises:
         ConfigurationError: A plane is asked for, and there are not two directions.
     """
-    count = len(directions)
     if config.form == "plane" and count != 2:
         raise ConfigurationError(
-            f"a plane has two directions, and {', '.join(config.axes)} are {count}",
+            f"a plane has two directions, and --axes {','.join(config.axes)} names {count}",
             "name two, as --axes hessian:0,hessian:1, or draw lines: --form lines",
         )
     return config.form == "plane" or (config.form == "auto" and count == 2)
+
+
+def no_plane(panel: str, count: int) -> ConfigurationError:
+    """What is said of a panel of so many directions."""
+    return ConfigurationError(
+        f"the panel '{panel}' is no plane: it has {count} directions",
+        "write AXES/NORMALIZATION with two directions, as hessian:0+hessian:1/none",
+    )
 
 
 def setting_of(
@@ -197,7 +204,7 @@ def _stated(index: int, config: LandscapeConfig, *, plane: bool) -> str:
 def _ranges(made: Setting, config: LandscapeConfig, problem: Problem) -> tuple[np.ndarray, ...]:
     found = []
     series = made.directions.series
-    plane = is_plane(made.directions, config)
+    plane = is_plane(len(made.directions), config)
     lengths = torch.linalg.vector_norm(made.directions.vectors, dim=1).tolist()
     size = float(problem.theta.double().norm()) or 1.0
     for index, length in enumerate(lengths):

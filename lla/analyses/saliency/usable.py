@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
+from lla.analyses.analysis import Config
 from lla.analyses.saliency import SaliencyConfig
 from lla.analyses.saliency.capture import preserved
 from lla.analyses.saliency.layers import module_names
@@ -16,7 +19,7 @@ from lla.problem.forward import outputs_if_any
 __all__ = ["check"]
 
 
-def check(problem: Problem, config: SaliencyConfig) -> None:
+def check(problem: Problem, config: SaliencyConfig, _: Mapping[str, Config]) -> None:
     """See that images, layers and the class to explain are there, where there are images at all.
 
     Raises:

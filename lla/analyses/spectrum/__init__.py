@@ -156,7 +156,7 @@ class SpectrumResult:
     K_H05: Estimate = metric("the same with exponent ½; depends on the number of nodes", "K_H0.5")
     near_zero: Estimate = metric("share of eigenvalues within 0.001·‖H‖ of zero")
     operator: Label = metric("which matrix all of this is of")
-    type: Label = metric("mainly_positive, mainly_negative or quasi_singular")
+    type: Label = metric("kind of spectrum: mainly positive, mainly negative or quasi-singular")
     eigenvalues: np.ndarray = array("certified eigenvalues, descending", ("pair",), units="loss")
     residuals: np.ndarray = array("‖Hv − λv‖ of each eigenvalue", ("pair",), units="loss")
     sampling: np.ndarray = array(

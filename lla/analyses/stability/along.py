@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lla.analyses.analysis import Config
 from lla.analyses.checkpoints import checkpoints_of, digest_of_checkpoints, problem_at
 from lla.analyses.keeping import Forgetful, Tiles
 from lla.analyses.shared import BASE_EVALUATION
@@ -52,7 +53,7 @@ class _Point:
     note: str
 
 
-def check(problem: Problem, config: StabilityConfig) -> None:
+def check(problem: Problem, config: StabilityConfig, _: Mapping[str, Config]) -> None:
     """See that every checkpoint of the series can be read and is of the analysed network.
 
     Raises:

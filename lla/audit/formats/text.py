@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from lla.audit.findings import Audit, Audited, Finding, Trouble, counted
 
@@ -31,8 +32,9 @@ def _lines(audit: Audit) -> Iterator[str]:
         if one.error is not None:
             yield from _wrapped(f"{'error':{_OUTCOME}}{one.error.reason}", "  ", _deep())
             yield from _wrapped(one.error.remedy, _deep(), _deep())
-        for finding in sorted(one.findings, key=lambda found: _ORDER.index(found.trouble)):
-            yield from _finding(finding)
+        ordered = sorted(one.findings, key=lambda found: _ORDER.index(found.trouble))
+        for _, alike in groupby(ordered, key=_said):
+            yield from _told(list(alike))
         yield ""
     for note in audit.notes:
         yield from _wrapped(note, "note: ", "      ")
@@ -48,11 +50,20 @@ def _further(one: Audited) -> str:
     return f" ({one.further} further run{'s' if one.further > 1 else ''} with more work)"
 
 
-def _finding(finding: Finding) -> Iterator[str]:
+def _said(finding: Finding) -> tuple[str, ...]:
+    """What is said of a finding besides its gate and metric: what is said of many is said once."""
+    message = finding.message.removeprefix(f"{finding.gate.metric}: ")
+    named = "" if message != finding.message else finding.gate.id
+    return finding.outcome.words, finding.trouble.name, message, finding.gate.why, named
+
+
+def _told(alike: Sequence[Finding]) -> Iterator[str]:
+    finding = alike[0]
     mark = " (warning)" if finding.trouble is Trouble.WARNING else ""
-    told = f"{finding.outcome.words:{_OUTCOME}}{finding.gate.id}{mark}"
-    yield from _wrapped(told, "  ", _deep())
-    yield from _wrapped(finding.message, _deep(), _deep())
+    ids = ", ".join(one.gate.id for one in alike)
+    yield from _wrapped(f"{finding.outcome.words:{_OUTCOME}}{ids}{mark}", "  ", _deep())
+    message = finding.message if len(alike) == 1 else _said(finding)[2]
+    yield from _wrapped(message, _deep(), _deep())
     if finding.gate.why and finding.trouble is not Trouble.NONE:
         yield from _wrapped(f"({finding.gate.why})", _deep(), _deep())
 

@@ -196,6 +196,11 @@ def test_domains_of_a_recipe_and_of_the_command_line(
     assert Path(domains["a"].partition("?")[0]).resolve() == (tmp_path / "d.npz").resolve()
     assert domains["b"] == "?split=test"
     arguments = ["align", str(samples / "digits_cnn.pt"), "--no-html", "-q"]
+    for more in ([], ["--dry-run"]):
+        done = command(*arguments, *more)
+        assert done.exit_code == 2
+        assert "given neither domains nor by" in done.stderr
+        assert f"lla align {samples / 'digits_cnn.pt'} --domain NAME=VALUE, or --by" in done.stderr
     done = command(*arguments, "--domain", "missing")
     assert (done.exit_code, "--domain missing is not of the form K=V" in done.stderr) == (2, True)
     done = command(*arguments, "--domain", "a=nowhere.npz")

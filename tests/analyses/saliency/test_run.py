@@ -137,15 +137,15 @@ def test_what_is_named_wrongly_is_told_before_anything_runs(
     problem: Problem, keys: dict[str, str], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        check(problem, SaliencyConfig(**keys))
+        check(problem, SaliencyConfig(**keys), {})
 
 
 def test_what_can_be_used_passes_the_look_beforehand(problem: Problem) -> None:
     for keys in ({}, {"layers": "3,input"}, {"indices": "4"}, {"target": "true"}, {"target": "2"}):
-        check(problem, SaliencyConfig(**keys))
+        check(problem, SaliencyConfig(**keys), {})
     # Where there are no images, the analysis itself says so.
     table = from_objects(nn.Linear(4, 3), (torch.rand(5, 4), torch.randint(0, 3, (5,))))
-    check(table, SaliencyConfig(layers="33"))
+    check(table, SaliencyConfig(layers="33"), {})
 
 
 @pytest.mark.parametrize(
