@@ -24,6 +24,7 @@ class Sizes:
         precise: Network and data in float64; 0 for a model that is so.
         activations: What a product of one vector takes at its peak beside vectors: graphs.
         graph: A chunk's graph, which may be kept.
+        unfolded: What a float64 product takes for activations, where that was measured.
     """
 
     base: int
@@ -33,6 +34,7 @@ class Sizes:
     precise: int
     activations: int
     graph: int
+    unfolded: int = 0
 
     @property
     def product(self) -> int:
@@ -46,10 +48,11 @@ class Sizes:
 
     @property
     def precise_product(self) -> int:
-        """The same in float64, which takes twice the memory for each number."""
+        """The same in float64, which takes twice the memory for each number, or more."""
         if not self.precise:
             return self.product
-        return 4 * self.vector + self.activations * self.vector // self.own
+        numbers = self.activations * self.vector // self.own
+        return 4 * self.vector + max(numbers, self.unfolded)
 
 
 @dataclass(frozen=True)

@@ -168,10 +168,33 @@ def _measured(
     vectors = replace(sizes, activations=0).product
     activations = max(sizes.graph - sizes.own, watch.rise - vectors)
     sizes = replace(sizes, activations=activations)
+    sizes = replace(sizes, unfolded=_unfolded(problem, sizes, way, chunk))
     chunks = -(-len(problem.data) // (ranks * chunk))
     found = _shared_out(replace(found, sizes=sizes), memory, chunks)
     costs = Costs(*(scale * seconds for seconds in (value, slope, product, product)))
     return Tight(chunk, way, found, costs)
+
+
+def _unfolded(problem: Problem, sizes: Sizes, way: Way, chunk: int) -> int:
+    """What a float64 product takes for activations: its kernels may need more room than numbers.
+
+    Convolutions on a CPU have none of their own in float64: they write out each input's windows.
+    """
+    windows = any(parameter.dim() > 2 for parameter in problem.module.parameters())
+    if not (sizes.precise and windows):
+        return 0
+    double = problem.in_float64()
+    batch = next(double.data.whole.chunks(chunk))
+    operator = Hessian(double, [batch], way=replace(way, together=1, step=0.0, precision="same"))
+    vector = torch.ones(operator.size, dtype=torch.float64, device=problem.device)
+    try:
+        with Watch(problem.device) as watch:
+            operator(vector)
+    except RuntimeError:  # it fixes a lower precision: nothing will be certified in float64
+        return 0
+    finally:
+        give_back()
+    return max(0, watch.rise - 4 * sizes.vector)
 
 
 def _bounded(problem: Problem, needs: Needs, ranks: int) -> Needs:

@@ -118,6 +118,7 @@ def test_activations_are_computed_again_where_a_single_sample_is_too_large(
 ) -> None:
     for place in ("plan", "tight"):
         monkeypatch.setattr(f"lla.curvature.{place}.memory_in_use", lambda device: 0)
+    monkeypatch.setattr("lla.curvature.tight._unfolded", lambda *given: 0)  # has its own test
     torch.manual_seed(0)
     data = (torch.randn(2, 8, 120, 120), torch.randint(0, 3, (2,)))
     problem = from_objects(Deep(), data)
@@ -175,3 +176,19 @@ def test_the_measured_peak_is_the_predicted_one(tmp_path: Path, options: list[st
     if not options:
         assert plan["peak_bytes"] == pytest.approx(plan["predicted_peak_bytes"], rel=0.15)
     assert plan["peak_bytes"] <= 1500 * MIB
+
+
+def test_convolutions_in_float64_are_counted_with_the_windows_that_they_write_out() -> None:
+    """Each product of 5 × 5 windows over 16 channels writes out 400 numbers for every one."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 16, 5), nn.Tanh(), nn.Conv2d(16, 16, 5), nn.Tanh(), nn.Conv2d(16, 2, 5),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    )  # fmt: skip
+    problem = from_objects(module, (torch.randn(4, 1, 96, 96), torch.arange(4) % 2))
+    give_back()
+    plan = make_plan(problem, memory_in_use(CPU) + 1200 * MIB, replace(NEEDS, vectors=10**7))
+    assert plan.tight
+    # The windows of the middle layer's inputs alone, of a chunk.
+    windows = plan.chunk * 400 * 88 * 88 * 8
+    assert plan.phases["certificates"] - plan.phases["eigenvalues"] > windows
