@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -183,10 +184,10 @@ def _refuse_misspelt(values: dict[str, Any]) -> None:
     from lla.errors import ConfigurationError
 
     refuse_unknown(values["executor"])
-    for text in values["slurm"]:
-        key, sign, _ = text.partition("=")
+    for key, sign, value in _pairs(values["slurm"]):
         if not (key and sign):
-            raise ConfigurationError(f"--slurm {text} has no value", "write --slurm partition=gpu")
+            given = key + sign + value
+            raise ConfigurationError(f"--slurm {given} has no value", "write --slurm partition=gpu")
     for name in ("jobs", "retries", "cpus", "gpus"):
         if (values[name] or 0) < 0:
             raise ConfigurationError(
@@ -194,11 +195,15 @@ def _refuse_misspelt(values: dict[str, Any]) -> None:
             )
 
 
+def _pairs(texts: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Keys, signs and values of options like key=value; no sign where there is none."""
+    return [text.partition("=") for text in texts]
+
+
 def _executor(batch: Batch, values: dict[str, Any]) -> Executor:
     from lla.batch.executors.choice import made
     from lla.batch.executors.options import Options
 
-    pairs = [text.partition("=") for text in values["slurm"]]
     options = Options(
         logs=batch.logs,
         slots=values["jobs"],
@@ -206,7 +211,7 @@ def _executor(batch: Batch, values: dict[str, Any]) -> Executor:
         gpus=values["gpus"],
         address=values["address"],
         cluster=values["slurm_cluster"],
-        slurm=tuple((key, value) for key, _, value in pairs),
+        slurm=tuple((key, value) for key, _, value in _pairs(values["slurm"])),
     )
     return made(values["executor"], options)
 

@@ -204,9 +204,7 @@ def _precise(name: OperatorName, problem: Problem, workspace: Workspace) -> AnyO
     found = workspace.get(DOUBLE, problem)
     if found is problem and planned.precision == "same":
         return working
-    # As it is planned, but one by one: float64 takes twice the memory.
-    way = replace(planned, together=1, step=0.0, precision="same")
-    return _made(name, found, workspace, way=way)
+    return _made(name, found, workspace, way=planned.certifying)
 
 
 def _spectrum(name: OperatorName, problem: Problem, workspace: Workspace) -> Spectrum:

@@ -167,8 +167,8 @@ def _measured(
             product = timed(lambda: operator(vector), device)
     vectors = replace(sizes, activations=0).product
     activations = max(sizes.graph - sizes.own, watch.rise - vectors)
-    sizes = replace(sizes, activations=activations)
-    sizes = replace(sizes, unfolded=_unfolded(problem, sizes, way, chunk))
+    unfolded = _unfolded(problem, sizes, way, chunk)
+    sizes = replace(sizes, activations=activations, unfolded=unfolded)
     chunks = -(-len(problem.data) // (ranks * chunk))
     found = _shared_out(replace(found, sizes=sizes), memory, chunks)
     costs = Costs(*(scale * seconds for seconds in (value, slope, product, product)))
@@ -185,7 +185,7 @@ def _unfolded(problem: Problem, sizes: Sizes, way: Way, chunk: int) -> int:
         return 0
     double = problem.in_float64()
     batch = next(double.data.whole.chunks(chunk))
-    operator = Hessian(double, [batch], way=replace(way, together=1, step=0.0, precision="same"))
+    operator = Hessian(double, [batch], way=way.certifying)
     vector = torch.ones(operator.size, dtype=torch.float64, device=problem.device)
     try:
         with Watch(problem.device) as watch:

@@ -102,6 +102,10 @@ class Sheet:
         room = (self.width - look.indent) / (1.1 if look.bold else 1.0)
         return wrapped(text, room, size(look.kind), look.most, whole=look.whole)
 
+    def height_of(self, text: str, look: Look = Look(), gap: float = 0.04) -> float:
+        """What a paragraph takes of the current column, with the gap below it."""
+        return len(self.lines_of(text, look)) * look.line + gap
+
     def paragraph(self, text: str, look: Look = Look(), gap: float = 0.04) -> None:
         """Write text in the current column."""
         lines = self.lines_of(text, look)

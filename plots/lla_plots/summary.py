@@ -207,7 +207,7 @@ def _others(sheet: Sheet, told: Iterable[Section], room: float) -> None:
         if section.id in _PLACED or not section.lead:
             continue
         look = Look(most=4)
-        height = _HEADING + len(sheet.lines_of(section.lead, look)) * look.line + 0.04
+        height = _HEADING + sheet.height_of(section.lead, look)
         if height > room:
             return
         sheet.heading(section.question)
@@ -259,9 +259,7 @@ def _steps_that_fit(sheet: Sheet, found: tuple[Step, ...], room: float) -> int:
 
 def _next_height(sheet: Sheet, found: tuple[Step, ...], most: int) -> float:
     lines = _next_lines(found, most)
-    return _HEADING + sum(
-        len(sheet.lines_of(text, look)) * look.line + 0.04 for text, look in lines
-    )
+    return _HEADING + sum(sheet.height_of(text, look) for text, look in lines)
 
 
 def _next(sheet: Sheet, found: tuple[Step, ...], most: int) -> None:

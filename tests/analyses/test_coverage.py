@@ -28,11 +28,7 @@ def trained_hessian() -> torch.Tensor:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(10, 20), nn.Tanh(), nn.Linear(20, 4)).double()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.2)
-    for _ in range(150):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(module(x), y).backward()
-        optimizer.step()
-    return hessian_of(module, x, y)
+    return trained(module, optimizer, x, y, 150)
 
 
 def fitted_hessian() -> torch.Tensor:
@@ -42,7 +38,18 @@ def fitted_hessian() -> torch.Tensor:
     layers = nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, 4)
     module = nn.Sequential(*layers).double()
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
-    for _ in range(60):
+    return trained(module, optimizer, x, y, 60)
+
+
+def trained(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    steps: int,
+) -> torch.Tensor:
+    """The Hessian after so many steps on all samples."""
+    for _ in range(steps):
         optimizer.zero_grad()
         nn.functional.cross_entropy(module(x), y).backward()
         optimizer.step()
