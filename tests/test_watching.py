@@ -24,6 +24,6 @@ print(peak_resident())
 def test_a_job_is_not_charged_with_the_peak_of_the_one_before():
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, check=True)
     held, after, forgotten, again = map(int, done.stdout.split())
-    assert after >= held
+    assert after >= held - 0.1 * _BLOCK  # the system counts pages in batches
     assert forgotten < held - 0.9 * _BLOCK
     assert again >= held - 0.1 * _BLOCK
